@@ -1,0 +1,207 @@
+/*
+ * System calls: the table of handlers, and those that only look up a handle
+ * and pass it on.
+ */
+#include "call.h"
+#include "console.h"
+#include "machine.h"
+#include "park.h"
+#include "scheduler.h"
+#include "state.h"
+#include "user_memory.h"
+
+typedef struct executor *call_handler(struct executor *self);
+
+static call_handler *const handlers[CALL_COUNT] = {
+    [CALL_YIELD] = call_yield,
+    [CALL_TERMINATE] = call_terminate,
+    [CALL_MAP] = call_map,
+    [CALL_UNMAP] = call_unmap,
+    [CALL_SHARE] = call_share,
+    [CALL_CREATE_SPACE] = call_create_space,
+    [CALL_CREATE_EXECUTOR] = call_create_executor,
+    [CALL_START] = call_start,
+    [CALL_RESUME] = call_resume,
+    [CALL_STOP] = call_stop,
+    [CALL_DESTROY] = call_destroy,
+    [CALL_SUPERVISE] = call_supervise,
+    [CALL_INSPECT] = call_inspect,
+    [CALL_PARK] = call_park,
+    [CALL_PARK_IF] = call_park_if,
+    [CALL_PARK_AND_SWAP] = call_park_and_swap,
+    [CALL_UNPARK] = call_unpark,
+    [CALL_CONSOLE_WRITE] = call_console_write,
+    [CALL_CONSOLE_READ] = call_console_read,
+};
+
+struct executor *call_dispatch(struct executor *self)
+{
+    uint64_t number = self->x[REG_A7];
+    if (number - 1 >= CALL_COUNT - 1)
+        return call_result(self, -ENOSYS);
+    return handlers[number](self);
+}
+
+/* yield(): give up the hart to whoever waits for one. 0. */
+struct executor *call_yield(struct executor *self)
+{
+    return scheduler_yield(call_result(self, 0));
+}
+
+/* terminate(status): end this executor. Does not return. */
+struct executor *call_terminate(struct executor *self)
+{
+    self->status = self->x[REG_A0];
+    /* It is executing, here: scheduler_leave ends it. */
+    bool at_rest = executor_terminate(self);
+    KERNEL_ASSERT(!at_rest);
+    return scheduler_leave(self);
+}
+
+/* start(executor, pc, sp, arg): run a stopped executor from pc, with its stack
+ * pointer at sp and arg in a0. 0, -EBADF, -EBUSY, -ESRCH. */
+struct executor *call_start(struct executor *self)
+{
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL)
+        return call_result(self, -EBADF);
+    int error = executor_start(executor, user(self->x[REG_A1]), user(self->x[REG_A2]),
+                               self->x[REG_A3]);
+    executor_put(executor);
+    return call_result(self, error);
+}
+
+/* resume(executor): let a stopped executor go on. 0, -EBADF, -EINVAL (it was
+ * never started), -EBUSY (it is not stopped), -ESRCH. */
+struct executor *call_resume(struct executor *self)
+{
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL)
+        return call_result(self, -EBADF);
+    int error = executor_resume(executor);
+    executor_put(executor);
+    return call_result(self, error);
+}
+
+/* stop(executor): it comes to rest soon; at once if it is the caller. 0,
+ * -EBADF, -ESRCH. */
+struct executor *call_stop(struct executor *self)
+{
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL)
+        return call_result(self, -EBADF);
+    int error = executor_stop(executor);
+    executor_put(executor);
+    self = call_result(self, error);
+    return executor == self ? scheduler_leave(self) : self;
+}
+
+/*
+ * supervise(executor, supervisor): from now on it is `supervisor` (0: nobody)
+ * who gets EVENT_CHILD when the executor faults or ends. 0, -EBADF, -EINVAL (it
+ * would supervise itself), -ESRCH.
+ */
+struct executor *call_supervise(struct executor *self)
+{
+    user_t supervisor_va = user(self->x[REG_A1]);
+    struct executor *supervisor = NULL;
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    int error = executor != NULL ? 0 : -EBADF;
+    if (error == 0 && supervisor_va.raw != 0) {
+        supervisor = call_executor(self, supervisor_va);
+        if (supervisor == NULL)
+            error = -EBADF;
+        else if (supervisor == executor)
+            error = -EINVAL;
+    }
+    if (error == 0) {
+        /* executor_end takes the supervisor out under the lock, after
+         * TERMINATED is set. */
+        lock_acquire(&executor->lock, LOCK_EXECUTOR);
+        if (state_load(executor) & STATE_TERMINATED) {
+            error = -ESRCH;
+        } else {
+            struct executor *before = executor->supervisor;
+            executor->supervisor = supervisor;
+            supervisor = before;
+        }
+        lock_release(&executor->lock, LOCK_EXECUTOR);
+    }
+    if (supervisor != NULL)
+        executor_put(supervisor);
+    if (executor != NULL)
+        executor_put(executor);
+    return call_result(self, error);
+}
+
+/* A picture of an executor. Registers that a hart may be using are left 0. */
+static void inspect(struct executor *executor, struct executor_info *info)
+{
+    for (;;) {
+        *info = (struct executor_info){.state = state_load(executor)};
+        if (!(info->state & STATE_HELD)) {
+            info->pc = executor->pc;
+            for (int i = 0; i < 31; i++)
+                info->x[i] = executor->x[i];
+        }
+        lock_acquire(&executor->lock, LOCK_EXECUTOR);
+        info->fault_cause = executor->fault_cause;
+        info->fault_address = executor->fault_address;
+        info->status = executor->status;
+        lock_release(&executor->lock, LOCK_EXECUTOR);
+        /* If nobody has changed the word, nobody has run it meanwhile. */
+        if (state_load(executor) == info->state)
+            return;
+    }
+}
+
+/* inspect(executor, buffer): fill a struct executor_info. 0, -EBADF, -EFAULT. */
+struct executor *call_inspect(struct executor *self)
+{
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL)
+        return call_result(self, -EBADF);
+    struct executor_info info;
+    inspect(executor, &info);
+    executor_put(executor);
+    return call_result(self, user_memory_write(self->space, user(self->x[REG_A1]), &info,
+                                               sizeof(info)));
+}
+
+/* console_write(buffer, length): at most CONSOLE_WRITE_MAX bytes. The number
+ * written, -EINVAL, -EFAULT. */
+struct executor *call_console_write(struct executor *self)
+{
+    char text[CONSOLE_WRITE_MAX];
+    uint64_t length = self->x[REG_A1];
+    if (length > sizeof(text))
+        return call_result(self, -EINVAL);
+    int error = user_memory_read(self->space, text, user(self->x[REG_A0]), length);
+    if (error != 0)
+        return call_result(self, error);
+    console_write(text, length);
+    return call_result(self, (int64_t)length);
+}
+
+/* console_read(buffer, length): take keys that were pressed. How many, or
+ * -EAGAIN, and the caller gets EVENT_CONSOLE when there are; -EINVAL, -EFAULT. */
+struct executor *call_console_read(struct executor *self)
+{
+    char text[CONSOLE_WRITE_MAX];
+    user_t buffer = user(self->x[REG_A0]);
+    uint64_t length = self->x[REG_A1];
+    if (length == 0)
+        return call_result(self, -EINVAL);
+    length = length < sizeof(text) ? length : sizeof(text);
+    /* Before keys are taken that could not be delivered. */
+    int error = user_memory_check(self->space, buffer, length, PROT_WRITE);
+    if (error != 0)
+        return call_result(self, error);
+    int64_t count = console_read(self, text, length);
+    if (count > 0) {
+        error = user_memory_write(self->space, buffer, text, (uint64_t)count);
+        if (error != 0)
+            return call_result(self, error);
+    }
+    return call_result(self, count);
+}

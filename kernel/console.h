@@ -1,0 +1,26 @@
+/*
+ * The console: characters out, keys in. The last executor that asked for keys
+ * and found none is told by EVENT_CONSOLE when one comes.
+ */
+#pragma once
+#include "executor.h"
+#include <stdint.h>
+
+/* Characters go to the UART from here on, and keys are taken from it. */
+void console_init(void);
+
+/* Print one character for the kernel: no lock, so that a panic can. */
+void console_put(char c);
+
+/* Print a program's characters, without others' between them. */
+void console_write(const char *text, uint64_t length);
+
+/* Take up to `length` keys. Returns how many, or -EAGAIN after making `reader`
+ * the one who is told of the next. */
+int64_t console_read(struct executor *reader, char *buffer, uint64_t length);
+
+/* An executor that ends waits for keys no more. */
+void console_forget(struct executor *reader);
+
+/* The UART has keys. */
+void console_interrupt(void);

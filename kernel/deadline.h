@@ -1,0 +1,24 @@
+/*
+ * The deadlines of parked executors, nearest first: contract. Insertion and
+ * removal take O(log n) steps.
+ *
+ * An executor in the heap is held by a reference. It leaves the heap when its
+ * deadline passes, when its park has ended otherwise and it runs again
+ * (park_finish), or when it ends: so an executor that parks is never still in
+ * the heap for an earlier park.
+ */
+#pragma once
+#include "executor.h"
+
+/* `executor`, which this hart runs and has just parked (this is the park's
+ * sequence number), is to be woken at `deadline`. */
+void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence);
+
+/* Take an executor out, if it is in. */
+void deadline_remove(struct executor *executor);
+
+/* End the parks whose deadline is not after `now`. */
+void deadline_expire(uint64_t now);
+
+/* The nearest deadline, DEADLINE_NONE if there is none. */
+uint64_t deadline_nearest(void);

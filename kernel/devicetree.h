@@ -1,0 +1,41 @@
+/*
+ * What the devicetree tells of the machine.
+ */
+#pragma once
+#include "bank.h"
+#include "layout.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RANGES_MAX 32
+
+struct machine_description {
+    struct range ram[RANGES_MAX]; /* by address, whole pages, no overlaps */
+    uint64_t ram_count;
+    struct range reserved[RANGES_MAX]; /* the firmware's; by address, whole pages */
+    bool reserved_no_map[RANGES_MAX];  /* … that may not even be mapped */
+    uint64_t reserved_count;
+
+    uint64_t hart_ids[HARTS_MAX];
+    uint64_t plic_contexts[HARTS_MAX]; /* of each hart's supervisor mode */
+    uint64_t hart_count;
+    uint64_t timebase; /* ticks of `time` a second */
+
+    /* Physical addresses; 0: there is none. */
+    uint64_t uart, uart_interrupt;
+    uint64_t plic, plic_size;
+    uint64_t rtc;
+    uint64_t power;
+
+    bool sv48;          /* boot argument mmu=sv48 */
+    char command[1024]; /* boot argument run=…, to the end of the line */
+};
+
+extern struct machine_description machine_description;
+
+/*
+ * Read the devicetree at `tree` into machine_description. Whatever the kernel
+ * can't do without, and whatever makes no sense, stops the machine with a line
+ * that says so.
+ */
+void devicetree_read(const void *tree);

@@ -1,0 +1,150 @@
+/*
+ * Executors: made, started, ended. (Stopping and parking: park.c.)
+ */
+#include "executor.h"
+#include "console.h"
+#include "deadline.h"
+#include "exit.h"
+#include "ipi.h"
+#include "machine.h"
+#include "page_alloc.h"
+#include "park.h"
+#include "reap.h"
+#include "scheduler.h"
+#include "space.h"
+#include "state.h"
+
+int executor_create(struct space *space, struct executor **result)
+{
+    struct executor *executor = page_alloc();
+    if (executor == NULL)
+        return -ENOMEM;
+    page_zero(executor);
+    executor->satp = space->satp;
+    executor->space = space;
+    executor->state = STATE_STOPPED;
+    executor->references = 1;
+    executor->fault_cause = FAULT_NONE;
+    executor->deadline = DEADLINE_NONE;
+    executor->status = STATUS_KILLED; /* unless it terminates by itself */
+
+    lock_acquire(&space->lock, LOCK_SPACE);
+    bool alive = space_alive(space);
+    if (alive) {
+        executor->space_next = space->executors;
+        if (space->executors != NULL)
+            space->executors->space_previous = executor;
+        space->executors = executor;
+    }
+    lock_release(&space->lock, LOCK_SPACE);
+    if (!alive) {
+        page_free(executor);
+        return -ESRCH;
+    }
+    *result = executor;
+    return 0;
+}
+
+bool executor_get_unless_zero(struct executor *executor)
+{
+    uint64_t references = __atomic_load_n(&executor->references, __ATOMIC_RELAXED);
+    do {
+        if (references == 0)
+            return false;
+    } while (!__atomic_compare_exchange_n(&executor->references, &references, references + 1,
+                                          false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+}
+
+void executor_put(struct executor *executor)
+{
+    /* Release: what we did with it happened before its end. Acquire: the one
+     * who ends it sees what all others did. */
+    if (__atomic_fetch_sub(&executor->references, 1, __ATOMIC_ACQ_REL) != 1)
+        return;
+    reap_executor(executor);
+}
+
+void executor_interrupt(struct executor *executor)
+{
+    /* Not set yet while `start` writes the registers of one that never ran:
+     * then nobody needs an interrupt. */
+    struct hart *hart = __atomic_load_n(&executor->hart, __ATOMIC_RELAXED);
+    if (hart != NULL && hart != this_hart()->self)
+        ipi_send(hart);
+}
+
+bool executor_terminate(struct executor *executor)
+{
+    uint64_t before = __atomic_fetch_or(&executor->state, STATE_TERMINATED, __ATOMIC_ACQ_REL);
+    if (before & STATE_EXECUTING)
+        executor_interrupt(executor);
+    return !(before & (STATE_TERMINATED | STATE_HELD));
+}
+
+int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t argument)
+{
+    /* Take EXECUTING, and its reference: the registers are ours. */
+    uint64_t seen = state_load(executor);
+    do {
+        if (seen & STATE_TERMINATED)
+            return -ESRCH;
+        if (!(seen & STATE_STOPPED) || (seen & STATE_HELD))
+            return -EBUSY;
+    } while (!state_change(executor, &seen, seen | STATE_EXECUTING));
+    executor_get(executor);
+
+    /* The first start makes it count as one that lives in its space. A space
+     * without references is on its way out, and takes us with it; it stays in
+     * memory until we have let go. */
+    bool counted = executor->started;
+    if (!counted && space_get_unless_zero(executor->space)) {
+        __atomic_fetch_add(&executor->space->live, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&executor->started, 1, __ATOMIC_RELAXED);
+        counted = true;
+    }
+    deadline_remove(executor);
+    executor->deadline = DEADLINE_NONE;
+    executor->fault_cause = FAULT_NONE;
+    executor->pc = pc.raw;
+    executor->x[REG_SP] = sp.raw;
+    executor->x[REG_A0] = argument;
+
+    /* A park that it was stopped in is over. */
+    seen = state_load(executor);
+    uint64_t next;
+    do {
+        next = seen & ~(STATE_EXECUTING | STATE_PARKED | STATE_REASON);
+        if (counted && !(seen & STATE_TERMINATED))
+            next = (next & ~STATE_STOPPED) | STATE_QUEUED;
+    } while (!state_change(executor, &seen, next));
+    if (next & STATE_QUEUED) {
+        scheduler_enqueue(executor); /* with the reference of EXECUTING */
+        return 0;
+    }
+    if (seen & STATE_TERMINATED)
+        executor_end(executor);
+    executor_put(executor);
+    return -ESRCH;
+}
+
+void executor_end(struct executor *executor)
+{
+    struct space *space = executor->space;
+    deadline_remove(executor);
+    console_forget(executor);
+    exit_leave(executor);
+    if (executor->started) {
+        if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_ACQ_REL) == 0)
+            space_exit(space);
+        space_put(space);
+    }
+    lock_acquire(&executor->lock, LOCK_EXECUTOR);
+    struct executor *supervisor = executor->supervisor;
+    executor->supervisor = NULL;
+    lock_release(&executor->lock, LOCK_EXECUTOR);
+    if (supervisor != NULL) {
+        executor_unpark(supervisor, EVENT_CHILD);
+        executor_put(supervisor);
+    }
+}

@@ -1,0 +1,101 @@
+/*
+ * The end of a process.
+ *
+ * space_exit clears `alive` first and takes the lock second; executor_create
+ * looks at `alive` under the lock. So an executor is either in the list when
+ * exit goes through it, or is refused.
+ *
+ * Every executor in the list leaves it in executor_end, once (state.h, rule
+ * 5), whoever completes it: exit itself for one at rest, the hart that runs it
+ * when the interrupt has brought it into the kernel, the hart that takes it
+ * off the run queue, the hart that frees it. TERMINATED and EXECUTING stand in
+ * one word, so exit and a dispatch can't miss each other: if the dispatch came
+ * first, exit finds EXECUTING, and the hart in executor->hart; if exit came
+ * first, the dispatch finds TERMINATED.
+ *
+ * Whoever finds the list empty, under the lock, with `alive` cleared, begins
+ * the teardown: once, as `torn` says. No hart is in user mode in the space by
+ * then, and none will be: each has withdrawn (shootdown.h) before it ended its
+ * executor.
+ */
+#include "exit.h"
+#include "machine.h"
+#include "page_alloc.h"
+#include "reap.h"
+#include "riscv/asid.h"
+#include "state.h"
+#include "unmap.h"
+
+/* The lock is held. The teardown begins when nobody is left. */
+static void tear_down_if_last(struct space *space)
+{
+    if (space->executors == NULL && !space_alive(space) && space->torn == SPACE_WHOLE) {
+        space->torn = SPACE_TO_TEAR_DOWN;
+        reap_space(space);
+    }
+}
+
+void space_exit(struct space *space)
+{
+    uint32_t alive = 1;
+    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return;
+    space_get(space); /* until it is torn down */
+
+    /* Executors at rest are ours to end, after the lock is given up. One
+     * without references is on its way to the same end, by way of its reap
+     * list, and may be gone as soon as we let go of the lock. */
+    struct executor *ours = NULL;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    for (struct executor *e = space->executors; e != NULL; e = e->space_next) {
+        if (!executor_get_unless_zero(e))
+            continue;
+        if (executor_terminate(e)) {
+            e->next = ours;
+            ours = e;
+        } else {
+            executor_put(e);
+        }
+    }
+    tear_down_if_last(space);
+    lock_release(&space->lock, LOCK_SPACE);
+
+    while (ours != NULL) {
+        struct executor *e = ours;
+        ours = e->next;
+        executor_end(e);
+        executor_put(e);
+    }
+}
+
+void exit_leave(struct executor *executor)
+{
+    struct space *space = executor->space;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    if (executor->space_previous != NULL)
+        executor->space_previous->space_next = executor->space_next;
+    else
+        space->executors = executor->space_next;
+    if (executor->space_next != NULL)
+        executor->space_next->space_previous = executor->space_previous;
+    tear_down_if_last(space);
+    lock_release(&space->lock, LOCK_SPACE);
+}
+
+bool exit_tear_down(struct space *space)
+{
+    lock_acquire(&space->lock, LOCK_SPACE);
+    space->teardown_at = unmap_range(space, space->teardown_at, user_end());
+    bool done = space->teardown_at == user_end();
+    if (done) {
+        struct page_chain chain = {0};
+        page_retire(space->root, &chain);
+        page_free_chain(&chain);
+        space->root = NULL;
+        asid_free(space->asid);
+        space->torn = SPACE_TORN_DOWN;
+    }
+    lock_release(&space->lock, LOCK_SPACE);
+    return done;
+}

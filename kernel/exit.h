@@ -1,0 +1,22 @@
+/*
+ * The end of a process: contract. (The life of a space: space.h.)
+ */
+#pragma once
+#include "executor.h"
+#include "space.h"
+
+/*
+ * End a space: it is alive no more, all its executors are terminated, and the
+ * last of them to come to rest has it torn down. Without effect the second
+ * time. No lock held.
+ */
+void space_exit(struct space *space);
+
+/* An executor that has ended leaves the list of its space. It may be the last
+ * that the teardown waits for. Does not touch the space afterwards, unless the
+ * caller holds a reference to it. No lock held. */
+void exit_leave(struct executor *executor);
+
+/* Give back a slice of what a space that has exited holds. Returns true when
+ * nothing is left but the page of the space itself. No lock held. */
+bool exit_tear_down(struct space *space);

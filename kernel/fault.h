@@ -1,0 +1,13 @@
+/*
+ * Faults of user programs: contract.
+ */
+#pragma once
+#include "executor.h"
+
+/*
+ * `self`, which runs here, trapped with this cause at this address. A page
+ * fault on a mapping that by now permits the access is spurious: it goes on.
+ * Else it stops, and its supervisor gets EVENT_CHILD; without a living
+ * supervisor its process ends. Returns who runs now.
+ */
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address);

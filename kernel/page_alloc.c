@@ -1,0 +1,286 @@
+/*
+ * The page allocator.
+ *
+ *   cache of a hart          free queue, shared                 banks
+ *  +---+---+---+      pop    head           tail    refill    +------+---------+
+ *  | p | p | p |  <--------  [e] -> [e] -> [e]    <--------   | used | never   |
+ *  +---+---+---+  -------->         append                    +------+---------+
+ *                  a chain                                           mark
+ *
+ * The queue is linked through the entries of the page allocation table. Its
+ * two ends are on different cache lines of the global page, so that a hart
+ * that frees does not disturb one that allocates.
+ *
+ * Append (any number of harts at a time): end the chain with 0, swap the tail
+ * with the chain's last entry, then store the chain's first entry into what
+ * was the tail. One swap, however long the chain. Between swap and store the
+ * queue is broken in two: an entry that says 0 but is not the tail.
+ *   - The swap is acquire-release: swaps of the tail are totally ordered, and
+ *     whoever swaps after us writes to our last entry after we ended it.
+ *   - The store is a release: who follows it sees the whole chain.
+ *
+ * Pop (one hart at a time): swap the head with 0; who finds 0 waits, another
+ * is popping. Take entries, put the head back. As nobody else can take an
+ * entry meanwhile, none can leave and come back between a look at it and the
+ * step that relies on that look: there is no ABA.
+ *   - The swap is an acquire, the put-back a release: poppers see each other's
+ *     work, the marks of the banks included.
+ *   - The last entry is never taken, since the next append stores into it. So
+ *     that every page can be had all the same, a dummy entry goes round: when
+ *     it is popped it is appended at once, behind every page.
+ *   - An entry that says 0 but is not the tail has an append in progress
+ *     behind it: the store is a few instructions away, wait for it.
+ */
+#include "page_alloc.h"
+#include "bank.h"
+#include "global.h"
+#include "hart.h"
+#include "machine.h"
+#include "panic.h"
+
+static uint64_t dummy_entry;
+
+/* The page of an entry. */
+static void *page_of_entry(const uint64_t *entry)
+{
+    struct bank *bank = bank_of_entry(entry);
+    return (void *)(bank->base + ((uint64_t)(entry - bank->entries) << PAGE_SHIFT));
+}
+
+__attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, const void *caller)
+{
+    struct bank *bank = bank_of_page(page);
+    if (bank == NULL || !page_aligned(page))
+        panic("page_alloc: %p is no page of RAM (caller %s)", (void *)page, symbol(caller));
+    if (page - bank->base >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED))
+        panic("page_alloc: page %p was never allocated (caller %s)", (void *)page, symbol(caller));
+    return &bank->entries[(page - bank->base) >> PAGE_SHIFT];
+}
+
+/*
+ * The entry of a page that was allocated at some time; anything else panics.
+ * The mark may be read late: whoever handed us a page had seen it move.
+ */
+static inline uint64_t *entry_of_page(const void *page, const void *caller)
+{
+    struct bank *bank = &global()->main_bank;
+    uint64_t offset = (uint64_t)page - bank->base;
+    if (offset >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) || !page_aligned(offset))
+        return entry_search((uint64_t)page, caller);
+    return &bank->entries[offset >> PAGE_SHIFT];
+}
+
+__attribute__((cold, noinline)) static void page_free_refused(void *page, uint64_t entry,
+                                                              const void *caller)
+{
+    if (entry & ENTRY_ALLOCATED)
+        panic("page_free: page %p has count %lu, not 1 (caller %s)", page, entry / 2,
+              symbol(caller));
+    panic("page_free: double free of page %p (caller %s)", page, symbol(caller));
+}
+
+/* Append entries first … last, already linked, to the free queue. */
+static void queue_append(uint64_t *first, uint64_t *last)
+{
+    __atomic_store_n(last, 0, __ATOMIC_RELAXED);
+    uint64_t *before = __atomic_exchange_n(&global()->page_alloc_tail, last, __ATOMIC_ACQ_REL);
+    __atomic_store_n(before, (uint64_t)first, __ATOMIC_RELEASE);
+}
+
+/* Push a free page on this hart's cache, which has room. */
+static inline void cache_push(struct hart *hart, void *page, uint64_t *entry)
+{
+    struct cached_page *top = hart->cache_top + 1;
+    top->page = page;
+    top->entry = entry;
+    __atomic_store_n(entry, 0, __ATOMIC_RELAXED);
+    hart->cache_top = top;
+}
+
+/* Take pages off the queue, at most a batch, into this hart's cache. This hart
+ * is the one that pops; `head` is the queue's first entry. Returns the first
+ * that remains. */
+static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken)
+{
+    while (*taken < HART_CACHE_BATCH) {
+        uint64_t next = __atomic_load_n(head, __ATOMIC_ACQUIRE);
+        if (next == 0) {
+            if (__atomic_load_n(&global()->page_alloc_tail, __ATOMIC_RELAXED) == head)
+                break;
+            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0)
+                machine_relax();
+        }
+        if (head == &dummy_entry) {
+            queue_append(head, head);
+        } else {
+            cache_push(hart, page_of_entry(head), head);
+            (*taken)++;
+        }
+        head = (uint64_t *)next;
+    }
+    return head;
+}
+
+/* Take pages above the marks, at most a batch. This hart is the one that pops. */
+static void banks_take(struct hart *hart, uint64_t *taken)
+{
+    for (uint64_t i = 0; i < bank_count; i++) {
+        struct bank *bank = banks[i];
+        uint64_t marked = bank->marked;
+        while (*taken < HART_CACHE_BATCH && marked < bank->size) {
+            cache_push(hart, (void *)(bank->base + marked), &bank->entries[marked >> PAGE_SHIFT]);
+            marked += PAGE_SIZE;
+            (*taken)++;
+        }
+        __atomic_store_n(&bank->marked, marked, __ATOMIC_RELAXED);
+    }
+}
+
+/* Refill this hart's empty cache. False if there is not one free page. */
+__attribute__((cold, noinline)) static bool cache_refill(struct hart *hart)
+{
+    uint64_t **shared_head = &global()->page_alloc_head;
+    uint64_t *head;
+    while ((head = __atomic_exchange_n(shared_head, NULL, __ATOMIC_ACQUIRE)) == NULL)
+        machine_relax();
+    uint64_t taken = 0;
+    head = queue_take(hart, head, &taken);
+    banks_take(hart, &taken);
+    __atomic_store_n(shared_head, head, __ATOMIC_RELEASE);
+    __atomic_fetch_sub(&global()->pages_free, taken, __ATOMIC_RELAXED);
+    return taken != 0;
+}
+
+/* Append the topmost batch of this hart's full cache to the free queue. */
+__attribute__((cold, noinline)) static void cache_flush(struct hart *hart)
+{
+    struct page_chain chain = {0};
+    for (int i = 0; i < HART_CACHE_BATCH; i++) {
+        uint64_t *entry = hart->cache_top->entry;
+        __atomic_store_n(entry, (uint64_t)chain.first, __ATOMIC_RELAXED);
+        chain.last = chain.last ? chain.last : entry;
+        chain.first = entry;
+        chain.count++;
+        hart->cache_top--;
+    }
+    page_free_chain(&chain);
+}
+
+void page_alloc_init(void)
+{
+    struct hart *hart = this_hart();
+    hart->cache_top = hart->cache;
+    global()->page_alloc_head = &dummy_entry;
+    global()->page_alloc_tail = &dummy_entry;
+    for (uint64_t i = 0; i < bank_count; i++)
+        global()->pages_free += banks[i]->size >> PAGE_SHIFT;
+}
+
+void *page_alloc(void)
+{
+    struct hart *hart = this_hart();
+    if (hart->cache_top->page == NULL && !cache_refill(hart))
+        return NULL;
+    struct cached_page *top = hart->cache_top;
+    hart->cache_top = top - 1;
+    __atomic_store_n(top->entry, ENTRY_FIRST, __ATOMIC_RELAXED);
+    return top->page;
+}
+
+void page_free(void *page)
+{
+    uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
+    uint64_t value = __atomic_load_n(entry, __ATOMIC_RELAXED);
+    if (value != ENTRY_FIRST)
+        page_free_refused(page, value, __builtin_return_address(0));
+    struct hart *hart = this_hart();
+    if (hart->cache_top == &hart->cache[HART_CACHE_SIZE])
+        cache_flush(hart);
+    cache_push(hart, page, entry);
+}
+
+void page_get(void *page)
+{
+    /* Relaxed: the caller's own count keeps the page allocated. */
+    __atomic_fetch_add(entry_of_page(page, __builtin_return_address(0)), ENTRY_COUNT_ONE,
+                       __ATOMIC_RELAXED);
+}
+
+/* An entry that is nobody's any more joins the chain. */
+static void chain_add(struct page_chain *chain, uint64_t *entry)
+{
+    __atomic_store_n(entry, (uint64_t)chain->first, __ATOMIC_RELAXED);
+    if (chain->first == NULL)
+        chain->last = entry;
+    chain->first = entry;
+    chain->count++;
+}
+
+void page_put(void *page, struct page_chain *chain)
+{
+    uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
+    /* A count of 1 is ours: nobody else can raise it, so no atomic step is
+     * needed. Acquire, as with the decrement that ends at zero: what the other
+     * owners did with the page happened before it is used anew. */
+    uint64_t value = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+    if (value != ENTRY_FIRST) {
+        KERNEL_ASSERT((value & ENTRY_ALLOCATED) && value != ENTRY_ALLOCATED);
+        value = __atomic_fetch_sub(entry, ENTRY_COUNT_ONE, __ATOMIC_ACQ_REL);
+        if (value != ENTRY_FIRST)
+            return;
+    }
+    chain_add(chain, entry);
+}
+
+void page_free_chain(struct page_chain *chain)
+{
+    if (chain->first == NULL)
+        return;
+    queue_append(chain->first, chain->last);
+    __atomic_fetch_add(&global()->pages_free, chain->count, __ATOMIC_RELAXED);
+    *chain = (struct page_chain){0};
+}
+
+uint64_t page_count_add(void *page, int64_t change)
+{
+    uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
+    *entry += (uint64_t)change * ENTRY_COUNT_ONE;
+    return *entry / ENTRY_COUNT_ONE;
+}
+
+void page_retire(void *page, struct page_chain *chain)
+{
+    chain_add(chain, entry_of_page(page, __builtin_return_address(0)));
+}
+
+int page_list_fill(struct page_list *list, uint64_t count, bool clear)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        void **page = page_alloc();
+        if (page == NULL) {
+            while (i-- > 0)
+                page_free(page_list_take(list));
+            return -ENOMEM;
+        }
+        if (clear)
+            page_zero(page);
+        *page = list->first;
+        list->first = page;
+    }
+    return 0;
+}
+
+void *page_list_take(struct page_list *list)
+{
+    void **page = list->first;
+    KERNEL_ASSERT(page != NULL);
+    list->first = *page;
+    *page = NULL;
+    return page;
+}
+
+void page_list_drop(struct page_list *list)
+{
+    while (list->first != NULL)
+        page_free(page_list_take(list));
+}

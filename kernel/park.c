@@ -1,0 +1,248 @@
+/*
+ * Park and unpark.
+ *
+ * A park is announced by setting PARKED in the state word while the executor
+ * still holds its hart (EXECUTING), and ends when PARKED is cleared. Between,
+ * the hart may let go of it (scheduler_release) or not get so far.
+ *
+ * No wake-up is lost: events stay pending in the same word that holds PARKED.
+ * An unpark that comes before the announcement is found by the very step that
+ * would announce; one that comes after finds PARKED, and clears it. Then the
+ * executor either still EXECUTES, and its own hart finds itself runnable when
+ * it wants to let go, or it does not, and the unparker queues it. One word,
+ * one compare-and-swap: one of the two, never both (state.h, rule 2).
+ *
+ * wait_mask is written before PARKED is set by a release and read after PARKED
+ * was found by an acquire. An unparker that reads the mask of a later park has
+ * read an older word: its compare-and-swap fails on the sequence number.
+ *
+ * park_if and park_and_swap announce first and touch the user's word second:
+ *
+ *     parker                              waker (another executor)
+ *     set PARKED                          store the word
+ *     fence                               (its call is a full fence)
+ *     load, or swap, the word             unpark: sets a bit beside PARKED
+ *
+ * If the parker misses the store, the unpark comes after the announcement and
+ * ends the park.
+ */
+#include "park.h"
+#include "call.h"
+#include "deadline.h"
+#include "handle.h"
+#include "machine.h"
+#include "scheduler.h"
+#include "space.h"
+#include "state.h"
+#include "user_memory.h"
+
+/* A queue place for an executor whose word has just got QUEUED. */
+static void queue(struct executor *executor)
+{
+    executor_get(executor);
+    scheduler_enqueue(executor);
+}
+
+void executor_unpark(struct executor *executor, uint32_t events)
+{
+    uint64_t seen = state_load(executor);
+    uint64_t next;
+    do {
+        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;
+        uint64_t mask = __atomic_load_n(&executor->wait_mask, __ATOMIC_RELAXED);
+        if ((seen & STATE_PARKED) && (next >> STATE_EVENTS_SHIFT & mask)) {
+            next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;
+            if (state_needs_queue(next))
+                next |= STATE_QUEUED;
+        }
+    } while (!state_change(executor, &seen, next));
+    if (next & ~seen & STATE_QUEUED)
+        queue(executor);
+}
+
+bool park_timeout(struct executor *executor, uint64_t sequence)
+{
+    uint64_t seen = state_load(executor);
+    uint64_t next;
+    do {
+        if (!(seen & STATE_PARKED) || (seen & STATE_SEQUENCE) != sequence)
+            return false;
+        next = (seen & ~STATE_PARKED) | STATE_REASON_TIMEOUT;
+        if (state_needs_queue(next))
+            next |= STATE_QUEUED;
+    } while (!state_change(executor, &seen, next));
+    return (next & ~seen & STATE_QUEUED) != 0;
+}
+
+void park_finish(struct executor *executor)
+{
+    if (executor->deadline != DEADLINE_NONE)
+        deadline_remove(executor);
+    uint64_t seen = state_load(executor);
+    uint64_t taken;
+    do {
+        taken = 0;
+        if ((seen & STATE_REASON) == STATE_REASON_EVENT)
+            taken = seen >> STATE_EVENTS_SHIFT & executor->wait_mask;
+    } while (!state_change(executor, &seen,
+                           seen & ~STATE_REASON & ~(taken << STATE_EVENTS_SHIFT)));
+    executor->x[REG_A0] = taken != 0 ? taken : (uint64_t)-ETIMEDOUT;
+}
+
+/*
+ * Announce that `self`, which runs here, sleeps until an event of `mask`, or,
+ * if one is pending already, take it. Returns the events taken, 0 if parked.
+ */
+static uint64_t announce(struct executor *self, uint32_t mask)
+{
+    __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
+    self->deadline = DEADLINE_NONE;
+    uint64_t seen = state_load(self);
+    uint64_t taken, next;
+    do {
+        taken = seen >> STATE_EVENTS_SHIFT & mask;
+        next = seen & ~(taken << STATE_EVENTS_SHIFT);
+        if (taken == 0) {
+            next &= ~(STATE_REASON | STATE_SEQUENCE);
+            next |= STATE_PARKED | ((seen + STATE_SEQUENCE_ONE) & STATE_SEQUENCE);
+        }
+    } while (!state_change(self, &seen, next));
+    return taken;
+}
+
+/* Sleep: the park is announced. A deadline that has passed ends it at once. */
+static struct executor *sleep(struct executor *self, uint64_t deadline)
+{
+    if (deadline != DEADLINE_NONE) {
+        uint64_t sequence = state_load(self) & STATE_SEQUENCE;
+        if (deadline <= machine_time())
+            park_timeout(self, sequence);
+        else
+            deadline_insert(self, deadline, sequence);
+    }
+    return scheduler_leave(self);
+}
+
+/* park(mask, deadline): sleep until one of the events in mask is pending.
+ * Takes those events and returns them; -ETIMEDOUT, -EINVAL. */
+struct executor *call_park(struct executor *self)
+{
+    uint64_t mask = self->x[REG_A0], deadline = self->x[REG_A1];
+    if (mask == 0 || mask >> 32 != 0)
+        return call_result(self, -EINVAL);
+    uint64_t taken = announce(self, (uint32_t)mask);
+    if (taken != 0)
+        return call_result(self, (int64_t)taken);
+    return sleep(self, deadline);
+}
+
+/* park_if(addr, expected, deadline): sleep while the aligned 32-bit word at
+ * addr is `expected`, until EVENT_WAKE. Returns the event; -EAGAIN if the word
+ * differs, -ETIMEDOUT, -EINVAL, -EFAULT. */
+struct executor *call_park_if(struct executor *self)
+{
+    user_t address = user(self->x[REG_A0]);
+    uint32_t expected = (uint32_t)self->x[REG_A1];
+    if (address.raw % sizeof(uint32_t) != 0)
+        return call_result(self, -EINVAL);
+    /* The lock keeps the page there while we look. */
+    lock_acquire(&self->space->lock, LOCK_SPACE);
+    const uint32_t *word = user_memory_at(self->space, address, PROT_READ);
+    if (word == NULL) {
+        lock_release(&self->space->lock, LOCK_SPACE);
+        return call_result(self, -EFAULT);
+    }
+    uint64_t taken = announce(self, EVENT_WAKE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint32_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
+    lock_release(&self->space->lock, LOCK_SPACE);
+    if (taken != 0)
+        return call_result(self, (int64_t)taken);
+    if (value == expected)
+        return sleep(self, self->x[REG_A2]);
+    uint64_t seen = state_load(self);
+    do {
+        if (!(seen & STATE_PARKED))
+            return scheduler_leave(self); /* the event has won */
+    } while (!state_change(self, &seen, seen & ~STATE_PARKED));
+    return call_result(self, -EAGAIN);
+}
+
+/* park_and_swap(addr, value, deadline): put value into the aligned 32-bit word
+ * at addr, then sleep until EVENT_WAKE. Returns the event, and the old value
+ * in a1; -ETIMEDOUT (swapped all the same), -EINVAL, -EFAULT. */
+struct executor *call_park_and_swap(struct executor *self)
+{
+    user_t address = user(self->x[REG_A0]);
+    uint32_t value = (uint32_t)self->x[REG_A1];
+    if (address.raw % sizeof(uint32_t) != 0)
+        return call_result(self, -EINVAL);
+    lock_acquire(&self->space->lock, LOCK_SPACE);
+    uint32_t *word = user_memory_at(self->space, address, PROT_READ | PROT_WRITE);
+    if (word == NULL) {
+        lock_release(&self->space->lock, LOCK_SPACE);
+        return call_result(self, -EFAULT);
+    }
+    uint64_t taken = announce(self, EVENT_WAKE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    self->x[REG_A1] = __atomic_exchange_n(word, value, __ATOMIC_ACQ_REL);
+    lock_release(&self->space->lock, LOCK_SPACE);
+    if (taken != 0)
+        return call_result(self, (int64_t)taken);
+    return sleep(self, self->x[REG_A2]);
+}
+
+/* unpark(executor, events): make events pending, and wake it if it waits for
+ * one of them. -EINVAL, -EBADF. */
+struct executor *call_unpark(struct executor *self)
+{
+    uint64_t events = self->x[REG_A1];
+    if (events == 0 || events >> 32 != 0)
+        return call_result(self, -EINVAL);
+    /* Under the lock of the caller's space the handle, and with it the
+     * executor, stays. */
+    lock_acquire(&self->space->lock, LOCK_SPACE);
+    struct executor *executor = handle_executor(self->space, user(self->x[REG_A0]));
+    if (executor != NULL)
+        executor_unpark(executor, (uint32_t)events);
+    lock_release(&self->space->lock, LOCK_SPACE);
+    return call_result(self, executor != NULL ? 0 : -EBADF);
+}
+
+int executor_stop(struct executor *executor)
+{
+    uint64_t seen = state_load(executor);
+    do {
+        if (seen & STATE_TERMINATED)
+            return -ESRCH;
+    } while (!state_change(executor, &seen, seen | STATE_STOPPED));
+    if (seen & STATE_EXECUTING)
+        executor_interrupt(executor);
+    return 0;
+}
+
+int executor_resume(struct executor *executor)
+{
+    uint64_t seen = state_load(executor);
+    uint64_t next;
+    /* The lock keeps a fault that strikes at once from being forgotten. */
+    lock_acquire(&executor->lock, LOCK_EXECUTOR);
+    do {
+        int error = seen & STATE_TERMINATED  ? -ESRCH
+                    : !(seen & STATE_STOPPED) ? -EBUSY
+                    : !__atomic_load_n(&executor->started, __ATOMIC_RELAXED) ? -EINVAL
+                                                                             : 0;
+        if (error != 0) {
+            lock_release(&executor->lock, LOCK_EXECUTOR);
+            return error;
+        }
+        next = seen & ~STATE_STOPPED;
+        if (state_needs_queue(next))
+            next |= STATE_QUEUED;
+    } while (!state_change(executor, &seen, next));
+    executor->fault_cause = FAULT_NONE;
+    lock_release(&executor->lock, LOCK_EXECUTOR);
+    if (next & ~seen & STATE_QUEUED)
+        queue(executor);
+    return 0;
+}

@@ -1,0 +1,78 @@
+/*
+ * Objects without references.
+ *
+ * What may be on the list of spaces:
+ *   - a space that was never started, has lost its last reference, and is
+ *     alive: it exits now;
+ *   - a space to be torn down: its exit holds a reference until that is done;
+ *   - a space that is torn down and has lost its last reference: it is freed.
+ * It is never there twice: the exit's reference keeps it from the list until
+ * the teardown is done.
+ */
+#include "reap.h"
+#include "exit.h"
+#include "interrupt.h"
+#include "machine.h"
+#include "page_alloc.h"
+
+enum { EXECUTORS_PER_SLICE = 64 };
+
+void reap_executor(struct executor *executor)
+{
+    struct hart *hart = this_hart();
+    executor->next = hart->reap_executors;
+    hart->reap_executors = executor;
+    hart->reap_due = 1;
+}
+
+void reap_space(struct space *space)
+{
+    struct hart *hart = this_hart();
+    space->next = hart->reap_spaces;
+    hart->reap_spaces = space;
+    hart->reap_due = 1;
+}
+
+/* Free executors from the list, at most a slice. One that has not ended sleeps
+ * for ever, or was never started: it ends now. */
+static void reap_some_executors(struct hart *hart)
+{
+    for (int i = 0; i < EXECUTORS_PER_SLICE && hart->reap_executors != NULL; i++) {
+        struct executor *executor = hart->reap_executors;
+        hart->reap_executors = executor->next;
+        if (executor_terminate(executor))
+            executor_end(executor);
+        page_free(executor);
+    }
+}
+
+/* One slice of work on the first space of the list. */
+static void reap_one_space(struct hart *hart)
+{
+    struct space *space = hart->reap_spaces;
+    hart->reap_spaces = space->next;
+    if (space->torn == SPACE_TO_TEAR_DOWN) {
+        if (exit_tear_down(space))
+            space_put(space);
+        else
+            reap_space(space);
+    } else if (space->torn == SPACE_TORN_DOWN) {
+        page_free(space);
+    } else {
+        space_exit(space);
+    }
+}
+
+void reap_all(void)
+{
+    struct hart *hart = this_hart();
+    while (hart->reap_due) {
+        if (hart->reap_executors != NULL)
+            reap_some_executors(hart);
+        else if (hart->reap_spaces != NULL)
+            reap_one_space(hart);
+        else
+            hart->reap_due = 0;
+        interrupt_serve();
+    }
+}

@@ -1,0 +1,19 @@
+/*
+ * Objects without references. They are not freed where the last reference is
+ * dropped, under whatever locks, but put on a list of this hart and worked
+ * off in a loop, with no lock held, before the hart returns to user mode or
+ * goes idle: freeing a space drops its handles, which may free further spaces,
+ * ten thousand in a row, without a stack that grows.
+ */
+#pragma once
+#include "executor.h"
+#include "space.h"
+
+/* Put an executor without references on this hart's list. */
+void reap_executor(struct executor *executor);
+
+/* Put a space on this hart's list: without references, or to be torn down. */
+void reap_space(struct space *space);
+
+/* Work the lists off, and serve interrupts every now and then. No lock held. */
+void reap_all(void);

@@ -1,0 +1,22 @@
+/*
+ * The first page table, made by hand, with the MMU off: contract.
+ */
+#pragma once
+#include "bank.h"
+
+/* Where boot_table_make maps the GiB with the devicetree, and the next. */
+#define BOOT_TREE_MAP 0xffffffc080000000
+
+/* satp of the first table; the other harts start with it. */
+extern uint64_t boot_satp;
+
+/*
+ * Make the first table, Sv39: the GiB with this code at its physical address,
+ * the image at KERNEL_IMAGE, the devicetree at BOOT_TREE_MAP. Sets
+ * image_offset. Returns the satp value. Runs with the MMU off.
+ */
+uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address);
+
+/* Add the linear map of these ranges in whole GiB, when they are known and
+ * linear_offset is set. */
+void boot_table_add_linear(const struct range *ram, uint64_t count);

@@ -1,0 +1,103 @@
+/*
+ * The first instructions: of the hart that boots, and of each other hart.
+ *
+ * The firmware enters with the MMU off, the hart's id in a0, in a1 the address
+ * of the devicetree (_start) or what sbi_hart_start was given (hart_start).
+ * The image may have been loaded at any physical address: until paging is on,
+ * all addresses are formed relative to the pc.
+ */
+#include "asm_offsets.h"
+#include "layout.h"
+
+    .section .text.entry, "ax"
+
+    .globl _start
+    .type _start, @function
+_start:
+    csrw    sie, zero
+    csrci   sstatus, 2                  # SIE: never set in the kernel
+    lla     t0, boot_trap
+    csrw    stvec, t0
+    mv      s1, a0
+    mv      s2, a1
+    lla     t0, bss_start
+    lla     t1, bss_end
+1:
+    sd      zero, 0(t0)
+    sd      zero, 8(t0)
+    sd      zero, 16(t0)
+    sd      zero, 24(t0)
+    addi    t0, t0, 32
+    bltu    t0, t1, 1b
+    lla     sp, boot_stack + HART_STACK_SIZE
+    lla     gp, global_page
+    lla     tp, boot_hart
+    li      s0, 0
+    lla     a0, _start
+    mv      a1, s2
+    call    boot_table_make             # a0 = satp of the first table
+    lla     t0, _start
+    li      a1, KERNEL_IMAGE
+    sub     a1, a1, t0                  # image address - physical address
+    call    paging_on
+    lla     t0, boot_trap               # and now these are image addresses
+    csrw    stvec, t0
+    lla     gp, global_page
+    lla     tp, boot_hart
+    mv      a0, s1
+    mv      a1, s2
+    call    boot_main                   # does not return
+    .size _start, . - _start
+
+    .text
+
+/* Each other hart; a1 = physical address of its hart page. */
+    .globl hart_start
+    .type hart_start, @function
+    .balign 4
+hart_start:
+    csrw    sie, zero
+    csrci   sstatus, 2
+    lla     t0, boot_trap
+    csrw    stvec, t0
+    mv      s1, a1
+    lla     t0, boot_satp
+    ld      a0, 0(t0)
+    lla     t0, _start
+    li      a1, KERNEL_IMAGE
+    sub     a1, a1, t0
+    call    paging_on
+    lla     t0, boot_trap
+    csrw    stvec, t0
+    lla     t0, linear_offset
+    ld      t0, 0(t0)
+    add     t0, s1, t0                  # its hart page in the linear map
+    ld      a0, HART_KERNEL_SATP(t0)
+    j       hart_enter
+    .size hart_start, . - hart_start
+
+/* void hart_enter(uint64_t kernel_satp): on this hart's own table and stack,
+ * into hart_main. */
+    .globl hart_enter
+    .type hart_enter, @function
+hart_enter:
+    sfence.vma
+    csrw    satp, a0
+    sfence.vma
+    li      tp, HART_PAGE
+    lla     gp, global_page
+    li      sp, HART_STACK_TOP
+    li      s0, 0
+    call    hart_main                   # does not return
+    .size hart_enter, . - hart_enter
+
+/* A trap before the hart has its own table: a bug, told through the firmware. */
+    .type boot_trap, @function
+    .balign 4
+boot_trap:
+    lla     sp, boot_stack + HART_STACK_SIZE
+    csrr    a0, scause
+    csrr    a1, sepc
+    csrr    a2, stval
+    call    boot_trapped                # does not return
+    .size boot_trap, . - boot_trap

@@ -1,0 +1,21 @@
+/*
+ * The final tables of the kernel: contract. (The map: layout.h.)
+ */
+#pragma once
+#include "hart.h"
+#include "riscv/page_table.h"
+
+/*
+ * Make what all kernel tables share: image, linear map, devices, with the
+ * rights that they keep, and switch to that. Sets page_table_levels. Once, on
+ * the boot hart, when pages can be allocated.
+ */
+void kernel_table_init(bool sv48);
+
+/* Make the table of one hart: the shared parts, and this hart's page and the
+ * two pages of its stack at the addresses that are the same for all. Returns
+ * its satp. */
+uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high);
+
+/* Put into a user root what a user table has of the kernel: the image. */
+void kernel_table_show_image(struct page_table *root);

@@ -1,0 +1,79 @@
+/*
+ * Page tables: walking them and making them.
+ */
+#include "riscv/page_table.h"
+#include "machine.h"
+#include "panic.h"
+
+uint32_t page_table_levels = 3;
+
+pte_t *page_table_walk(struct page_table *root, uint64_t va, uint32_t level)
+{
+    struct page_table *table = root;
+    for (uint32_t at = page_table_levels - 1; at > level; at--) {
+        pte_t pte = pte_load(&table->entries[level_index(va, at)]);
+        if (!(pte & PTE_V) || pte_is_leaf(pte))
+            return NULL;
+        table = pte_page(pte);
+    }
+    return &table->entries[level_index(va, level)];
+}
+
+pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
+                       struct page_list *tables)
+{
+    struct page_table *table = root;
+    for (uint32_t at = page_table_levels - 1; at > level; at--) {
+        pte_t *entry = &table->entries[level_index(va, at)];
+        pte_t pte = pte_load(entry);
+        if (!(pte & PTE_V)) {
+            struct page_table *made = page_list_take(tables);
+            page_zero(made);
+            page_count_add(made, -1);
+            pte = pte_make(phys_from_linear(made), PTE_V);
+            /* Release: a walker that finds the pointer finds an empty table. */
+            __atomic_store_n(entry, pte, __ATOMIC_RELEASE);
+            page_count_add(table, 1);
+        }
+        KERNEL_ASSERT(!pte_is_leaf(pte));
+        table = pte_page(pte);
+    }
+    return &table->entries[level_index(va, level)];
+}
+
+uint64_t page_table_needs(uint64_t va, uint64_t end)
+{
+    uint64_t tables = 0;
+    for (uint32_t level = 1; level < page_table_levels; level++) {
+        uint32_t shift = PAGE_SHIFT + 9 * level;
+        tables += ((end - 1) >> shift) - (va >> shift) + 1;
+    }
+    return tables;
+}
+
+void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits)
+{
+    bits |= PTE_V | PTE_A | (bits & PTE_W ? PTE_D : 0);
+    for (uint64_t end = va + size; va != end;) {
+        uint32_t level = page_table_levels - 1;
+        while (((va | pa.raw) & (level_size(level) - 1)) != 0 || end - va < level_size(level))
+            level--;
+        struct page_list tables = {0};
+        if (page_list_fill(&tables, page_table_levels - 1 - level, false) != 0)
+            stop("paging: not enough RAM for the kernel's page tables");
+        pte_t *entry = page_table_make(root, va, level, &tables);
+        page_list_drop(&tables);
+        /* The entries that follow in this table, as far as they are wanted:
+         * larger leaves can begin only where the table ends. */
+        uint64_t count = TABLE_ENTRIES - level_index(va, level);
+        uint64_t wanted = (end - va) >> (PAGE_SHIFT + 9 * level);
+        count = count < wanted ? count : wanted;
+        page_count_add((void *)round_down((uint64_t)entry, PAGE_SIZE), (int64_t)count);
+        for (; count > 0; count--, entry++) {
+            KERNEL_ASSERT(pte_load(entry) == 0);
+            pte_store(entry, pte_make(pa, bits));
+            va += level_size(level);
+            pa.raw += level_size(level);
+        }
+    }
+}

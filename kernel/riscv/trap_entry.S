@@ -1,0 +1,143 @@
+/*
+ * In and out of user mode.
+ *
+ * In user mode the executor's registers are in the registers, and sscratch
+ * holds this hart's kernel satp. In the kernel sscratch is 0, and a trap is a
+ * bug.
+ *
+ * The user table maps the kernel image, so this code runs under either table;
+ * hart page and executor page are mapped in the kernel's only.
+ */
+#include "asm_offsets.h"
+#include "layout.h"
+
+/* Offset of x\n in an executor page. */
+#define X(n) (EXECUTOR_X + 8 * ((n) - 1))
+
+    .text
+
+/* stvec: a trap from user mode, registers all the executor's. */
+    .globl trap_entry
+    .type trap_entry, @function
+    .balign 4
+trap_entry:
+    csrrw   t0, sscratch, t0            # t0 = kernel satp, sscratch = user's t0
+    beqz    t0, trap_from_kernel
+    csrw    satp, t0                    # the hart page appears
+    li      t0, HART_PAGE
+    ld      t0, HART_EXECUTOR(t0)       # save into its executor's page
+    sd      ra, X(1)(t0)
+    lla     ra, trap_exit               # where trap() returns to
+trap_save:
+    sd      sp, X(2)(t0)
+    sd      gp, X(3)(t0)
+    sd      tp, X(4)(t0)
+    sd      t1, X(6)(t0)
+    csrr    t1, sscratch                # the user's t0
+    sd      t1, X(5)(t0)
+    csrw    sscratch, zero              # from here on a trap is a bug
+    sd      t2, X(7)(t0)
+    .irp    n, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+    sd      x\n, X(\n)(t0)
+    .endr
+    .irp    n, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\n, X(\n)(t0)
+    .endr
+    csrr    t1, sepc
+    sd      t1, EXECUTOR_PC(t0)
+    li      tp, HART_PAGE
+    lla     gp, global_page
+    li      sp, HART_STACK_TOP
+    li      s0, 0                       # a backtrace ends here
+    mv      a0, t0
+    csrr    a1, scause
+    j       trap                        # trap(executor, cause) -> executor
+    .size trap_entry, . - trap_entry
+
+/* The same for hardware without address space numbers: whatever is written to
+ * satp, all translations go. */
+    .globl trap_entry_flushing
+    .type trap_entry_flushing, @function
+    .balign 4
+trap_entry_flushing:
+    csrrw   t0, sscratch, t0
+    beqz    t0, trap_from_kernel
+    csrw    satp, t0
+    sfence.vma
+    li      t0, HART_PAGE
+    ld      t0, HART_EXECUTOR(t0)
+    sd      ra, X(1)(t0)
+    lla     ra, trap_exit_flushing
+    j       trap_save
+    .size trap_entry_flushing, . - trap_entry_flushing
+
+/* All registers of the executor in a0 but t0, which comes last; sscratch is
+ * set up for the exchange. */
+    .macro  restore
+    ld      t0, EXECUTOR_PC(a0)
+    csrw    sepc, t0
+    ld      t0, EXECUTOR_SATP(a0)
+    csrw    sscratch, t0
+    .irp    n, 1, 2, 3, 4, 6, 7, 8, 9
+    ld      x\n, X(\n)(a0)
+    .endr
+    .irp    n, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21
+    ld      x\n, X(\n)(a0)
+    .endr
+    .irp    n, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    ld      x\n, X(\n)(a0)
+    .endr
+    ld      t0, X(5)(a0)
+    ld      a0, X(10)(a0)
+    .endm
+
+/* void trap_exit(struct executor *executor): resume it. From the exchange of
+ * satp on, its page is not mapped: registers alone. */
+    .globl trap_exit
+    .type trap_exit, @function
+trap_exit:
+    restore
+    csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
+    csrrw   t0, satp, t0                # t0 = kernel satp, user table installed
+    csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
+    sret
+    .size trap_exit, . - trap_exit
+
+/* void trap_exit_flushing(struct executor *executor) */
+    .globl trap_exit_flushing
+    .type trap_exit_flushing, @function
+trap_exit_flushing:
+    restore
+    csrrw   t0, sscratch, t0
+    csrrw   t0, satp, t0
+    csrrw   t0, sscratch, t0
+    sfence.vma
+    sret
+    .size trap_exit_flushing, . - trap_exit_flushing
+
+/* A trap in the kernel: registers to the emergency stack, as sp may be what is
+ * wrong. t0 = 0, sscratch = the kernel's t0. */
+    .type trap_from_kernel, @function
+trap_from_kernel:
+    li      t0, EMERGENCY_STACK_TOP - FRAME_SIZE
+    .irp    n, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
+    sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
+    .endr
+    .irp    n, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
+    .endr
+    csrr    t1, sscratch
+    sd      t1, (FRAME_X + 8 * (5 - 1))(t0)
+    csrw    sscratch, zero
+    csrr    t1, sepc
+    sd      t1, FRAME_PC(t0)
+    csrr    t1, scause
+    sd      t1, FRAME_CAUSE(t0)
+    csrr    t1, stval
+    sd      t1, FRAME_ADDRESS(t0)
+    li      tp, HART_PAGE
+    lla     gp, global_page
+    mv      sp, t0
+    mv      a0, t0
+    j       panic_trap
+    .size trap_from_kernel, . - trap_from_kernel

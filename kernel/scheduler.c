@@ -1,0 +1,190 @@
+/*
+ * The scheduler.
+ *
+ * sched_head and sched_tail link the queued executors through `next`, under
+ * sched_mcs_lock. What is in the queue has QUEUED set, and the queue holds its
+ * reference.
+ *
+ * No wake-up is lost between an idle hart and one that queues (the shape of
+ * Dekker's algorithm):
+ *
+ *     idle hart                        hart that queues
+ *     idle_harts |= me                 sched_head = …
+ *     fence                            fence
+ *     sched_head empty?  then wfi      idle_harts not 0?  then clear one bit
+ *                                                         and interrupt it
+ *
+ * Each stores, fences, then loads what the other stores: with both fences
+ * sequentially consistent, at least one of them sees the other's store. Either
+ * the idle hart sees the executor, or the other sees the bit and interrupts;
+ * and an interrupt that comes before wfi stays pending, and ends it at once.
+ *
+ * Clearing the bit is atomic: of several harts that queue, one wins it, and
+ * sends the one interrupt.
+ */
+#include "scheduler.h"
+#include "global.h"
+#include "info.h"
+#include "interrupt.h"
+#include "ipi.h"
+#include "machine.h"
+#include "mcs_lock.h"
+#include "park.h"
+#include "reap.h"
+#include "state.h"
+#include "timer.h"
+
+static void queue_push(struct executor *executor)
+{
+    struct global *g = global();
+    executor->next = NULL;
+    if (g->sched_head == NULL)
+        __atomic_store_n(&g->sched_head, executor, __ATOMIC_RELAXED);
+    else
+        g->sched_tail->next = executor;
+    g->sched_tail = executor;
+}
+
+static struct executor *queue_pop(void)
+{
+    struct global *g = global();
+    struct executor *executor = g->sched_head;
+    if (executor != NULL)
+        __atomic_store_n(&g->sched_head, executor->next, __ATOMIC_RELAXED);
+    return executor;
+}
+
+/* May be out of date at once, but for the fences around it in the idle
+ * protocol. */
+static bool queue_empty(void)
+{
+    return __atomic_load_n(&global()->sched_head, __ATOMIC_RELAXED) == NULL;
+}
+
+/* After queueing: interrupt one idle hart, if there is one. */
+static void wake_one_idle(void)
+{
+    uint64_t *idle_harts = &global()->idle_harts;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (uint64_t idle; (idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED)) != 0;) {
+        /* An idle hart that queues while it serves an interrupt is awake
+         * itself. */
+        uint64_t own = idle & 1ul << this_hart()->index;
+        uint64_t bit = own != 0 ? own : idle & -idle;
+        if (!(__atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED) & bit))
+            continue;
+        if (bit != own) {
+            uint64_t index = 0;
+            while (bit >> index != 1)
+                index++;
+            ipi_send(harts[index]);
+        }
+        return;
+    }
+}
+
+void scheduler_enqueue(struct executor *executor)
+{
+    mcs_lock_acquire(&global()->sched_mcs_lock);
+    queue_push(executor);
+    mcs_lock_release(&global()->sched_mcs_lock);
+    wake_one_idle();
+}
+
+/* Sleep until the queue may have something. */
+static void idle(void)
+{
+    uint64_t *idle_harts = &global()->idle_harts;
+    uint64_t bit = 1ul << this_hart()->index;
+    for (;;) {
+        reap_all();
+        info_count_pages();
+        __atomic_fetch_or(idle_harts, bit, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        if (!queue_empty())
+            break;
+        machine_wait();
+        interrupt_serve();
+    }
+    __atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED);
+    timer_need_tick();
+}
+
+/* Take an executor off the queue for this hart. False if it is not runnable
+ * any more: then it is let go. */
+static bool dispatch(struct executor *executor)
+{
+    /* Before the change that shows it: whoever finds EXECUTING set and wants
+     * to interrupt finds the hart. Only we have it, off the queue. */
+    __atomic_store_n(&executor->hart, this_hart()->self, __ATOMIC_RELAXED);
+    uint64_t seen = state_load(executor);
+    uint64_t next;
+    do {
+        next = seen & ~STATE_QUEUED;
+        if (state_runnable(seen))
+            next |= STATE_EXECUTING;
+    } while (!state_change(executor, &seen, next));
+    if (!state_runnable(seen)) {
+        if (seen & STATE_TERMINATED)
+            executor_end(executor);
+        executor_put(executor);
+        return false;
+    }
+    this_hart()->executor = executor;
+    if (seen & STATE_REASON)
+        park_finish(executor);
+    return true;
+}
+
+struct executor *scheduler_next(void)
+{
+    this_hart()->executor = NULL;
+    for (;;) {
+        if (queue_empty())
+            idle();
+        mcs_lock_acquire(&global()->sched_mcs_lock);
+        struct executor *executor = queue_pop();
+        mcs_lock_release(&global()->sched_mcs_lock);
+        if (executor != NULL && dispatch(executor))
+            return executor;
+    }
+}
+
+struct executor *scheduler_yield(struct executor *self)
+{
+    if (queue_empty())
+        return self;
+    uint64_t seen = state_load(self);
+    do {
+        if (!state_runnable(seen))
+            return scheduler_leave(self);
+    } while (!state_change(self, &seen, (seen & ~STATE_EXECUTING) | STATE_QUEUED));
+    mcs_lock_acquire(&global()->sched_mcs_lock);
+    queue_push(self);
+    struct executor *next = queue_pop();
+    mcs_lock_release(&global()->sched_mcs_lock);
+    /* As many are queued as before: nobody to wake. */
+    return dispatch(next) ? next : scheduler_next();
+}
+
+bool scheduler_release(struct executor *self)
+{
+    uint64_t seen = state_load(self);
+    do {
+        if (state_runnable(seen)) {
+            if (seen & STATE_REASON)
+                park_finish(self);
+            return false;
+        }
+    } while (!state_change(self, &seen, seen & ~STATE_EXECUTING));
+    this_hart()->executor = NULL;
+    if (seen & STATE_TERMINATED)
+        executor_end(self);
+    executor_put(self);
+    return true;
+}
+
+struct executor *scheduler_leave(struct executor *self)
+{
+    return scheduler_release(self) ? scheduler_next() : self;
+}

@@ -1,0 +1,31 @@
+/*
+ * The scheduler: contract. One FIFO of runnable executors for all harts,
+ * under the MCS lock; round robin with a quantum; idle harts sleep in wfi.
+ *
+ * The kernel is a function from a trap to the executor to resume: what gives
+ * up the hart returns the executor that runs next.
+ */
+#pragma once
+#include "executor.h"
+
+/* Put an executor at the tail of the run queue and wake an idle hart. The
+ * caller has set QUEUED (state.h, rule 2) and hands over its reference. */
+void scheduler_enqueue(struct executor *executor);
+
+/* The executor at the head of the queue, now EXECUTING on this hart; sleeps as
+ * long as there is none. No lock held; this hart runs no executor. */
+struct executor *scheduler_next(void);
+
+/* `self`, which runs here, goes behind all others that wait. Returns who runs
+ * now: itself if nobody waits. */
+struct executor *scheduler_yield(struct executor *self);
+
+/*
+ * `self`, which runs here, was parked, stopped or terminated: let go of it.
+ * Returns false if it has become runnable again meanwhile, and runs on.
+ * If true, this hart runs no executor: call scheduler_next.
+ */
+bool scheduler_release(struct executor *self);
+
+/* scheduler_release, then who runs now. */
+struct executor *scheduler_leave(struct executor *self);

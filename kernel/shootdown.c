@@ -1,0 +1,100 @@
+/*
+ * TLB shootdown by generations.
+ *
+ * The generation of a space counts the changes of its tables that take
+ * something away, or make something executable. For each hart the space has a
+ * word, written by that hart alone:
+ *
+ *     2·generation + in_user
+ *
+ * the generation at which this hart last flushed what it has cached of the
+ * space, and whether it is in user mode in it.
+ *
+ *     hart returning to user mode        shooter (holds the space's lock)
+ *     word = 2·generation + 1            change the tables
+ *     fence                              generation = generation + 1
+ *     generation as before?              fence
+ *       else start over                  for each word that is odd and old:
+ *     flush if the word was old            interrupt that hart, and wait until
+ *     install the user satp                the word is even or new
+ *
+ * Each stores, fences, then loads what the other stores (the shape of Dekker's
+ * algorithm; both fences sequentially consistent). So either the hart sees the
+ * new generation, and starts over; or the shooter sees the word, and waits.
+ *
+ * If the hart's word is new, it flushes after that, or has flushed before, at
+ * this generation; either way before it installs the satp: no walk for this
+ * space, not even a speculative one, starts before that from an old pointer.
+ * It read the generation by acquire, so the flush comes after the change of
+ * the tables, and what it fetches afterwards is changed. If the word is even,
+ * the hart is not in user mode in the space, and will publish before it is.
+ *
+ * A hart in the kernel is withdrawn: it walks no user table but by software,
+ * under the lock. So the shooter waits for harts in user mode only, where the
+ * interrupt always gets through, and can't wait for one that spins for the
+ * lock it holds.
+ *
+ * Withdrawing is a release: the hart's accesses as a user happened before the
+ * shooter, which reads the word by acquire, frees what they went to.
+ *
+ * Generations start at 1 and words at 0: a hart flushes when it first enters a
+ * space, and so gets rid of what an earlier space of the same address space
+ * number has left behind. 63 bits of generations never wrap.
+ *
+ * The flush includes fence.i: what was written before it was mapped
+ * executable is what runs.
+ */
+#include "shootdown.h"
+#include "ipi.h"
+#include "machine.h"
+#include "riscv/csr.h"
+
+enum { IN_USER = 1 };
+
+void shootdown_withdraw(struct space *space)
+{
+    uint64_t *word = &space->seen[this_hart()->index].word;
+    __atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELEASE);
+}
+
+void shootdown_publish(struct space *space)
+{
+    uint64_t *word = &space->seen[this_hart()->index].word;
+    uint64_t before = *word;
+    uint64_t now = 0;
+    uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+    do {
+        now = generation;
+        __atomic_store_n(word, 2 * now + IN_USER, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+    } while (generation != now);
+    if (before != 2 * now) {
+        sfence_vma_asid(space->asid);
+        fence_i();
+    }
+}
+
+void shootdown(struct space *space)
+{
+    uint64_t generation = space->generation + 1;
+    /* Release: whoever reads it sees the tables changed. */
+    __atomic_store_n(&space->generation, generation, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    uint64_t waiting = 0;
+    for (uint64_t i = 0; i < hart_count; i++) {
+        uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
+        if ((word & IN_USER) && word / 2 < generation) {
+            waiting |= 1ul << i;
+            ipi_send(harts[i]);
+        }
+    }
+    for (uint64_t i = 0; waiting >> i != 0; i++) {
+        while (waiting >> i & 1) {
+            uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
+            if (!(word & IN_USER) || word / 2 >= generation)
+                break;
+            machine_relax();
+        }
+    }
+}

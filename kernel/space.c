@@ -1,0 +1,83 @@
+/*
+ * Address spaces: made, locked, counted. (Their end: exit.c.)
+ */
+#include "space.h"
+#include "info.h"
+#include "machine.h"
+#include "map.h"
+#include "page_alloc.h"
+#include "reap.h"
+#include "riscv/asid.h"
+#include "riscv/kernel_table.h"
+
+static uint64_t next_serial; /* atomic */
+
+int space_create(struct space **result)
+{
+    struct space *space = page_alloc();
+    struct page_table *root = page_alloc();
+    uint64_t asid;
+    if (space == NULL || root == NULL || !asid_alloc(&asid))
+        goto no_memory;
+    page_zero(space);
+    page_zero(root);
+    kernel_table_show_image(root);
+    space->references = 1;
+    space->generation = 1;
+    space->alive = 1;
+    space->root = root;
+    space->asid = asid;
+    space->satp = asid_satp(phys_from_linear(root), asid);
+    space->serial = __atomic_fetch_add(&next_serial, 1, __ATOMIC_RELAXED);
+
+    page_get(info_page);
+    if (map_page(space, user(USER_INFO_PAGE), phys_from_linear(info_page),
+                 PTE_MEMORY | PTE_U | PTE_R) == 0) {
+        *result = space;
+        return 0;
+    }
+    struct page_chain info = {0};
+    page_put(info_page, &info); /* not the last: the kernel's own remains */
+    asid_free(asid);
+no_memory:
+    if (root != NULL)
+        page_free(root);
+    if (space != NULL)
+        page_free(space);
+    return -ENOMEM;
+}
+
+bool space_get_unless_zero(struct space *space)
+{
+    uint64_t references = __atomic_load_n(&space->references, __ATOMIC_RELAXED);
+    do {
+        if (references == 0)
+            return false;
+    } while (!__atomic_compare_exchange_n(&space->references, &references, references + 1, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+}
+
+void space_put(struct space *space)
+{
+    if (__atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) == 1)
+        reap_space(space);
+}
+
+void space_lock_both(struct space *one, struct space *other)
+{
+    struct space *first = one < other ? one : other;
+    struct space *second = one < other ? other : one;
+    lock_acquire(&first->lock, LOCK_SPACE);
+    if (second != first)
+        lock_acquire(&second->lock, LOCK_SPACE_SECOND);
+}
+
+void space_unlock_both(struct space *one, struct space *other)
+{
+    struct space *first = one < other ? one : other;
+    struct space *second = one < other ? other : one;
+    if (second != first)
+        lock_release(&second->lock, LOCK_SPACE_SECOND);
+    lock_release(&first->lock, LOCK_SPACE);
+}

@@ -1,0 +1,69 @@
+/*
+ * The state word of an executor: the rules that all who change it keep. Its
+ * picture is in abi.h.
+ *
+ *   EXECUTING   a hart runs it, or `start` writes its registers
+ *   QUEUED      it is in the run queue
+ *   PARKED      it sleeps until an event of its mask, or its deadline
+ *   STOPPED     it was never started, was stopped, or has faulted
+ *   TERMINATED  it has ended, or is about to
+ *
+ * Runnable: none of the last three.
+ *
+ * 1. Every change is one compare-and-swap (or fetch-or) of the whole word, so
+ *    that no two changes can both win: an event and a timeout that end the
+ *    same park, two harts that queue the same executor.
+ * 2. Whoever makes an executor runnable while it is neither EXECUTING nor
+ *    QUEUED sets QUEUED in the same step, and is thereby the one who puts it
+ *    in the run queue. An executor is never in the queue twice.
+ * 3. A hart that takes an executor off the queue turns QUEUED into EXECUTING
+ *    in one step, or, if it is no longer runnable, clears QUEUED and lets it
+ *    go. So an executor that was terminated is not dispatched again.
+ * 4. STOPPED and TERMINATED are requests: whoever holds EXECUTING (or QUEUED,
+ *    at the dispatch) completes them by clearing that flag. Whoever sets them
+ *    while another hart holds EXECUTING sends that hart an interrupt; it comes
+ *    to the word when it takes it, at the latest on its way out of user mode.
+ * 5. TERMINATED is never cleared. The one step after which it is set while
+ *    EXECUTING and QUEUED are not happens once, and makes its author the one
+ *    who calls executor_end.
+ * 6. A park counts up the sequence number. Who ends a park on account of a
+ *    deadline compares it: a late timeout can't end a later park.
+ *
+ * One reference is held as long as EXECUTING or QUEUED is set: the step that
+ * sets the first of them takes it, the step that clears the last gives it
+ * back (executor_put), and turning one into the other hands it over.
+ *
+ * Memory order: a change that lets another hart have the executor (clearing
+ * EXECUTING, setting QUEUED) is a release; a change that takes it (setting
+ * EXECUTING) is an acquire. So whoever holds EXECUTING sees all that its last
+ * holder wrote to registers and fields.
+ */
+#pragma once
+#include "executor.h"
+
+#define STATE_NOT_RUNNABLE (STATE_PARKED | STATE_STOPPED | STATE_TERMINATED)
+#define STATE_HELD         (STATE_EXECUTING | STATE_QUEUED)
+
+static inline uint64_t state_load(const struct executor *executor)
+{
+    return __atomic_load_n(&executor->state, __ATOMIC_ACQUIRE);
+}
+
+/* Change the word from *seen to `next`. False if it was not *seen any more;
+ * then *seen is what it is. */
+static inline bool state_change(struct executor *executor, uint64_t *seen, uint64_t next)
+{
+    return __atomic_compare_exchange_n(&executor->state, seen, next, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
+static inline bool state_runnable(uint64_t state)
+{
+    return (state & STATE_NOT_RUNNABLE) == 0;
+}
+
+/* Rule 2: must whoever changes the word to `state` queue the executor? */
+static inline bool state_needs_queue(uint64_t state)
+{
+    return (state & (STATE_NOT_RUNNABLE | STATE_HELD)) == 0;
+}

@@ -1,0 +1,69 @@
+/*
+ * A program's memory, from the kernel.
+ */
+#include "user_memory.h"
+#include "machine.h"
+#include "riscv/page_table.h"
+#include "string.h"
+
+void *user_memory_at(struct space *space, user_t va, uint64_t prot)
+{
+    if (va.raw >= user_end())
+        return NULL;
+    const pte_t *entry = page_table_walk(space->root, va.raw, 0);
+    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+    pte_t wanted = PTE_V | PTE_U | PTE_MEMORY | prot << 1;
+    if ((pte & (PTE_V | PTE_U | PTE_TYPE | prot << 1)) != wanted)
+        return NULL;
+    return (char *)pte_page(pte) + va.raw % PAGE_SIZE;
+}
+
+/* The part of `size` bytes at `va` that is in the same page. */
+static uint64_t part_in_page(uint64_t va, uint64_t size)
+{
+    uint64_t rest = PAGE_SIZE - va % PAGE_SIZE;
+    return size < rest ? size : rest;
+}
+
+int user_memory_check(struct space *space, user_t va, uint64_t size, uint64_t prot)
+{
+    int error = 0;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    for (uint64_t done = 0; done < size && error == 0;) {
+        if (user_memory_at(space, user(va.raw + done), prot) == NULL)
+            error = -EFAULT;
+        done += part_in_page(va.raw + done, size - done);
+    }
+    lock_release(&space->lock, LOCK_SPACE);
+    return error;
+}
+
+/* Copy page by page, out of or into the program's memory. */
+static int copy(struct space *space, char *kernel, user_t va, uint64_t size, uint64_t prot)
+{
+    int error = 0;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    for (uint64_t done = 0; done < size && error == 0;) {
+        uint64_t part = part_in_page(va.raw + done, size - done);
+        char *memory = user_memory_at(space, user(va.raw + done), prot);
+        if (memory == NULL)
+            error = -EFAULT;
+        else if (prot & PROT_WRITE)
+            memcpy(memory, kernel + done, part);
+        else
+            memcpy(kernel + done, memory, part);
+        done += part;
+    }
+    lock_release(&space->lock, LOCK_SPACE);
+    return error;
+}
+
+int user_memory_read(struct space *space, void *to, user_t from, uint64_t size)
+{
+    return copy(space, to, from, size, PROT_READ);
+}
+
+int user_memory_write(struct space *space, user_t to, const void *from, uint64_t size)
+{
+    return copy(space, (char *)from, to, size, PROT_WRITE);
+}
