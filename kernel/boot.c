@@ -18,6 +18,7 @@
 #include "riscv/kernel_table.h"
 #include "riscv/sbi.h"
 #include "scheduler.h"
+#include "space.h"
 #include "timer.h"
 #include "trap.h"
 
@@ -97,6 +98,7 @@ static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stac
     hart->self = hart;
     hart->index = index;
     hart->id = machine_description.hart_ids[index];
+    hart->seen_offset = offsetof(struct space, seen) + index * sizeof(struct space_seen);
     hart->timer_at = DEADLINE_NONE;
     hart->kernel_satp = kernel_table_for_hart(page, stack_low, stack_high);
     harts[index] = hart;

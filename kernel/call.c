@@ -3,6 +3,7 @@
  * and pass it on.
  */
 #include "call.h"
+#include "compiler.h"
 #include "console.h"
 #include "machine.h"
 #include "park.h"
@@ -34,10 +35,10 @@ static call_handler *const handlers[CALL_COUNT] = {
     [CALL_CONSOLE_READ] = call_console_read,
 };
 
-struct executor *call_dispatch(struct executor *self)
+LEAF struct executor *call_dispatch(struct executor *self)
 {
     uint64_t number = self->x[REG_A7];
-    if (number - 1 >= CALL_COUNT - 1)
+    if (UNLIKELY(number - 1 >= CALL_COUNT - 1))
         return call_result(self, -ENOSYS);
     return handlers[number](self);
 }

@@ -29,6 +29,7 @@ struct hart {
     struct hart *self;         /* linear-map address of this page */
     uint64_t index;            /* 0 … hart_count - 1 */
     uint64_t id;               /* the firmware's number */
+    uint64_t seen_offset;      /* of this hart's word in a space's page (space.h) */
     uint64_t ranks_held;       /* bit r: holds a lock of rank r (lock.h) */
     uint64_t timer_at;         /* `time` at which the timer is set to go off */
     uint64_t reap_due;               /* 1: one of the next two is not empty (reap.h) */
@@ -36,7 +37,7 @@ struct hart {
     struct space *reap_spaces;       /* the same, or to be torn down */
     uint64_t kernel_satp;
     uint64_t panicking; /* a panic is being printed by this hart */
-    uint8_t line_1[0x200 - 0x40 - 88];
+    uint8_t line_1[0x200 - 0x40 - 96];
 
     /* Written by the hart that hands the MCS lock over. */
     uint64_t mcs_lock_held;

@@ -33,6 +33,7 @@
  */
 #include "page_alloc.h"
 #include "bank.h"
+#include "compiler.h"
 #include "global.h"
 #include "hart.h"
 #include "machine.h"
@@ -57,21 +58,28 @@ __attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, con
     return &bank->entries[(page - bank->base) >> PAGE_SHIFT];
 }
 
-/*
- * The entry of a page that was allocated at some time; anything else panics.
- * The mark may be read late: whoever handed us a page had seen it move.
- */
-static inline uint64_t *entry_of_page(const void *page, const void *caller)
+/* The entry of a page below the mark of the largest bank, else 0. The mark may
+ * be read late: whoever handed us a page had seen it move. */
+static inline uint64_t *entry_in_main_bank(const void *page)
 {
     struct bank *bank = &global()->main_bank;
     uint64_t offset = (uint64_t)page - bank->base;
-    if (offset >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) || !page_aligned(offset))
-        return entry_search((uint64_t)page, caller);
-    return &bank->entries[offset >> PAGE_SHIFT];
+    if (UNLIKELY(offset >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) ||
+                 !page_aligned(offset)))
+        return NULL;
+    return (uint64_t *)((char *)bank->entries + (offset >> (PAGE_SHIFT - 3)));
 }
 
-__attribute__((cold, noinline)) static void page_free_refused(void *page, uint64_t entry,
-                                                              const void *caller)
+/* The entry of a page that was allocated at some time; anything else panics. */
+static inline uint64_t *entry_of_page(const void *page, const void *caller)
+{
+    uint64_t *entry = entry_in_main_bank(page);
+    return LIKELY(entry != NULL) ? entry : entry_search((uint64_t)page, caller);
+}
+
+__attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page,
+                                                                        uint64_t entry,
+                                                                        const void *caller)
 {
     if (entry & ENTRY_ALLOCATED)
         panic("page_free: page %p has count %lu, not 1 (caller %s)", page, entry / 2,
@@ -176,27 +184,53 @@ void page_alloc_init(void)
         global()->pages_free += banks[i]->size >> PAGE_SHIFT;
 }
 
-void *page_alloc(void)
+__attribute__((noinline)) static void *refill_and_alloc(void)
 {
-    struct hart *hart = this_hart();
-    if (hart->cache_top->page == NULL && !cache_refill(hart))
-        return NULL;
-    struct cached_page *top = hart->cache_top;
-    hart->cache_top = top - 1;
-    __atomic_store_n(top->entry, ENTRY_FIRST, __ATOMIC_RELAXED);
-    return top->page;
+    return cache_refill(this_hart()) ? page_alloc() : NULL;
 }
 
-void page_free(void *page)
+LEAF void *page_alloc(void)
 {
-    uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
-    uint64_t value = __atomic_load_n(entry, __ATOMIC_RELAXED);
-    if (value != ENTRY_FIRST)
-        page_free_refused(page, value, __builtin_return_address(0));
     struct hart *hart = this_hart();
-    if (hart->cache_top == &hart->cache[HART_CACHE_SIZE])
-        cache_flush(hart);
-    cache_push(hart, page, entry);
+    struct cached_page *top = hart->cache_top;
+    void *page = top->page;
+    if (UNLIKELY(page == NULL))
+        return refill_and_alloc();
+    hart->cache_top = top - 1;
+    __atomic_store_n(top->entry, ENTRY_FIRST, __ATOMIC_RELAXED);
+    return page;
+}
+
+__attribute__((noinline)) static void flush_and_free(void *page)
+{
+    cache_flush(this_hart());
+    page_free(page);
+}
+
+static inline void free_by_entry(void *page, uint64_t *entry, const void *caller)
+{
+    uint64_t value = __atomic_load_n(entry, __ATOMIC_RELAXED);
+    if (UNLIKELY(value != ENTRY_FIRST))
+        page_free_refused(page, value, caller);
+    struct hart *hart = this_hart();
+    if (UNLIKELY(hart->cache_top == &hart->cache[HART_CACHE_SIZE]))
+        flush_and_free(page);
+    else
+        cache_push(hart, page, entry);
+}
+
+__attribute__((noinline)) static void free_elsewhere(void *page, const void *caller)
+{
+    free_by_entry(page, entry_search((uint64_t)page, caller), caller);
+}
+
+LEAF void page_free(void *page)
+{
+    uint64_t *entry = entry_in_main_bank(page);
+    if (UNLIKELY(entry == NULL))
+        free_elsewhere(page, __builtin_return_address(0));
+    else
+        free_by_entry(page, entry, __builtin_return_address(0));
 }
 
 void page_get(void *page)

@@ -45,34 +45,43 @@
  * executable is what runs.
  */
 #include "shootdown.h"
+#include "compiler.h"
 #include "ipi.h"
 #include "machine.h"
 #include "riscv/csr.h"
 
 enum { IN_USER = 1 };
 
-void shootdown_withdraw(struct space *space)
+/* This hart's word of a space. */
+static inline uint64_t *this_word(struct space *space)
 {
-    uint64_t *word = &space->seen[this_hart()->index].word;
-    __atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELEASE);
+    return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-void shootdown_publish(struct space *space)
+LEAF struct executor *shootdown_withdraw(struct executor *self)
 {
-    uint64_t *word = &space->seen[this_hart()->index].word;
+    uint64_t *word = this_word(self->space);
+    __atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELEASE);
+    return self;
+}
+
+LEAF struct executor *shootdown_publish(struct executor *next)
+{
+    struct space *space = next->space;
+    uint64_t *word = this_word(space);
     uint64_t before = *word;
-    uint64_t now = 0;
-    uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+    uint64_t now, generation = __atomic_load_n(&space->generation, __ATOMIC_RELAXED);
     do {
         now = generation;
         __atomic_store_n(word, 2 * now + IN_USER, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
-    } while (generation != now);
-    if (before != 2 * now) {
+    } while (UNLIKELY(generation != now));
+    if (UNLIKELY(before != 2 * now)) {
         sfence_vma_asid(space->asid);
         fence_i();
     }
+    return next;
 }
 
 void shootdown(struct space *space)

@@ -4,6 +4,7 @@
  */
 #include "trap.h"
 #include "call.h"
+#include "compiler.h"
 #include "fault.h"
 #include "interrupt.h"
 #include "machine.h"
@@ -25,28 +26,24 @@ static struct executor *interrupted(struct executor *self, uint64_t cause)
 
 struct executor *trap(struct executor *self, uint64_t cause)
 {
-    shootdown_withdraw(self->space);
-    struct executor *next;
-    if (cause == CAUSE_ECALL_USER) {
-        self->pc += 4;
-        next = call_dispatch(self);
-    } else if (cause & CAUSE_INTERRUPT) {
-        next = interrupted(self, cause);
-    } else {
-        next = fault(self, cause, csr_read(stval));
-    }
+    if (cause & CAUSE_INTERRUPT)
+        return interrupted(self, cause);
+    return fault(self, cause, csr_read(stval));
+}
+
+/* Work that has piled up comes first. It serves interrupts, one of which may
+ * have been meant to stop or end `next`. */
+__attribute__((noinline)) static struct executor *reap_and_prepare(struct executor *next)
+{
+    reap_all();
+    if (!state_runnable(state_load(next)))
+        next = scheduler_leave(next);
     return trap_prepare(next);
 }
 
-struct executor *trap_prepare(struct executor *next)
+LEAF struct executor *trap_prepare(struct executor *next)
 {
-    while (this_hart()->reap_due) {
-        reap_all();
-        /* It has served interrupts, one of which may have been meant to stop
-         * or end `next`. */
-        if (!state_runnable(state_load(next)))
-            next = scheduler_leave(next);
-    }
-    shootdown_publish(next->space);
-    return next;
+    if (UNLIKELY(this_hart()->reap_due))
+        return reap_and_prepare(next);
+    return shootdown_publish(next);
 }

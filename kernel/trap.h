@@ -6,8 +6,13 @@
 #include "executor.h"
 
 /*
- * Called by trap_entry with the registers of the trap saved in `self`. Returns
- * the executor to resume, made ready for trap_exit.
+ * What trap_entry does with an executor, once its registers are saved: after a
+ * system call, with pc past the ecall,
+ *
+ *     shootdown_withdraw, call_dispatch, trap_prepare, trap_exit
+ *
+ * and after anything else the same with `trap`, which takes the cause (scause)
+ * and returns who runs now.
  */
 struct executor *trap(struct executor *self, uint64_t cause);
 

@@ -4,6 +4,7 @@
  */
 #include "executor.h"
 #include "hart.h"
+#include "riscv/csr.h"
 #include "riscv/kernel_frame.h"
 
 #define DEFINE(name, value) __asm__ volatile("\n.ascii \"->" #name " %0\"" ::"i"(value))
@@ -17,6 +18,7 @@ void asm_offsets(void)
     DEFINE(EXECUTOR_SATP, offsetof(struct executor, satp));
     DEFINE(HART_EXECUTOR, offsetof(struct hart, executor));
     DEFINE(HART_KERNEL_SATP, offsetof(struct hart, kernel_satp));
+    DEFINE(TRAP_CAUSE_CALL, CAUSE_ECALL_USER);
     DEFINE(FRAME_PC, offsetof(struct kernel_frame, pc));
     DEFINE(FRAME_X, offsetof(struct kernel_frame, x));
     DEFINE(FRAME_CAUSE, offsetof(struct kernel_frame, cause));

@@ -2,17 +2,18 @@
  * Page tables: walking them and making them.
  */
 #include "riscv/page_table.h"
+#include "compiler.h"
 #include "machine.h"
 #include "panic.h"
 
 uint32_t page_table_levels = 3;
 
-pte_t *page_table_walk(struct page_table *root, uint64_t va, uint32_t level)
+LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va, uint32_t level)
 {
     struct page_table *table = root;
     for (uint32_t at = page_table_levels - 1; at > level; at--) {
         pte_t pte = pte_load(&table->entries[level_index(va, at)]);
-        if (!(pte & PTE_V) || pte_is_leaf(pte))
+        if ((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V)
             return NULL;
         table = pte_page(pte);
     }

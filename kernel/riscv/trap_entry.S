@@ -16,6 +16,44 @@
 
     .text
 
+/* The executor's registers to its page, and on to C. t0 = the page,
+ * sscratch = the user's t0. Comes back to `return` with a0 = the executor to
+ * resume. */
+    .macro  save_and_call return
+    sd      ra, X(1)(t0)
+    sd      sp, X(2)(t0)
+    sd      gp, X(3)(t0)
+    sd      tp, X(4)(t0)
+    sd      t1, X(6)(t0)
+    csrr    t1, sscratch                # the user's t0
+    sd      t1, X(5)(t0)
+    csrw    sscratch, zero              # from here on a trap is a bug
+    .irp    n, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
+    sd      x\n, X(\n)(t0)
+    .endr
+    .irp    n, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    sd      x\n, X(\n)(t0)
+    .endr
+    li      tp, HART_PAGE
+    lla     gp, global_page
+    li      t1, HART_STACK_TOP - HART_PAGE
+    add     sp, tp, t1
+    li      s0, 0                       # a backtrace ends here
+    mv      a0, t0
+    call    shootdown_withdraw          # executor -> executor
+    lla     ra, \return
+    csrr    t0, sepc
+    csrr    a1, scause
+    li      t1, TRAP_CAUSE_CALL
+    bne     a1, t1, 1f
+    addi    t0, t0, 4                   # the call returns past its ecall
+    sd      t0, EXECUTOR_PC(a0)
+    j       call_dispatch               # executor -> executor
+1:
+    sd      t0, EXECUTOR_PC(a0)
+    j       trap                        # executor, cause -> executor
+    .endm
+
 /* stvec: a trap from user mode, registers all the executor's. */
     .globl trap_entry
     .type trap_entry, @function
@@ -25,33 +63,8 @@ trap_entry:
     beqz    t0, trap_from_kernel
     csrw    satp, t0                    # the hart page appears
     li      t0, HART_PAGE
-    ld      t0, HART_EXECUTOR(t0)       # save into its executor's page
-    sd      ra, X(1)(t0)
-    lla     ra, trap_exit               # where trap() returns to
-trap_save:
-    sd      sp, X(2)(t0)
-    sd      gp, X(3)(t0)
-    sd      tp, X(4)(t0)
-    sd      t1, X(6)(t0)
-    csrr    t1, sscratch                # the user's t0
-    sd      t1, X(5)(t0)
-    csrw    sscratch, zero              # from here on a trap is a bug
-    sd      t2, X(7)(t0)
-    .irp    n, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
-    sd      x\n, X(\n)(t0)
-    .endr
-    .irp    n, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    sd      x\n, X(\n)(t0)
-    .endr
-    csrr    t1, sepc
-    sd      t1, EXECUTOR_PC(t0)
-    li      tp, HART_PAGE
-    lla     gp, global_page
-    li      sp, HART_STACK_TOP
-    li      s0, 0                       # a backtrace ends here
-    mv      a0, t0
-    csrr    a1, scause
-    j       trap                        # trap(executor, cause) -> executor
+    ld      t0, HART_EXECUTOR(t0)
+    save_and_call trap_return
     .size trap_entry, . - trap_entry
 
 /* The same for hardware without address space numbers: whatever is written to
@@ -66,9 +79,7 @@ trap_entry_flushing:
     sfence.vma
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
-    sd      ra, X(1)(t0)
-    lla     ra, trap_exit_flushing
-    j       trap_save
+    save_and_call trap_return_flushing
     .size trap_entry_flushing, . - trap_entry_flushing
 
 /* All registers of the executor in a0 but t0, which comes last; sscratch is
@@ -91,10 +102,12 @@ trap_entry_flushing:
     ld      a0, X(10)(a0)
     .endm
 
-/* void trap_exit(struct executor *executor): resume it. From the exchange of
+/* void trap_exit(struct executor *executor): resume it, after trap_prepare. From the exchange of
  * satp on, its page is not mapped: registers alone. */
     .globl trap_exit
     .type trap_exit, @function
+trap_return:
+    call    trap_prepare
 trap_exit:
     restore
     csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
@@ -106,6 +119,8 @@ trap_exit:
 /* void trap_exit_flushing(struct executor *executor) */
     .globl trap_exit_flushing
     .type trap_exit_flushing, @function
+trap_return_flushing:
+    call    trap_prepare
 trap_exit_flushing:
     restore
     csrrw   t0, sscratch, t0
