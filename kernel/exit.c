@@ -19,6 +19,7 @@
  * executor.
  */
 #include "exit.h"
+#include "compiler.h"
 #include "machine.h"
 #include "page_alloc.h"
 #include "reap.h"
@@ -38,8 +39,7 @@ static void tear_down_if_last(struct space *space)
 void space_exit(struct space *space)
 {
     uint32_t alive = 1;
-    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_RELAXED))
+    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, CAS_ORDER, CAS_ORDER))
         return;
     space_get(space); /* until it is torn down */
 

@@ -26,7 +26,7 @@ static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
     if (right == 0 || address >= user_end())
         return false;
     lock_acquire(&space->lock, LOCK_SPACE);
-    const pte_t *entry = page_table_walk(space->root, address, 0);
+    const pte_t *entry = page_table_walk(space->root, address);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
     lock_release(&space->lock, LOCK_SPACE);
     return (pte & (PTE_V | PTE_U | right)) == (PTE_V | PTE_U | right);

@@ -16,7 +16,7 @@ static void *handle_look_up(struct space *space, user_t va, uint64_t type)
 {
     if (!page_aligned(va.raw) || va.raw >= user_end())
         return NULL;
-    const pte_t *entry = page_table_walk(space->root, va.raw, 0);
+    const pte_t *entry = page_table_walk(space->root, va.raw);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
     if ((pte & (PTE_V | PTE_TYPE)) != (PTE_V | type))
         return NULL;

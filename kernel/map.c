@@ -57,7 +57,7 @@ static bool range_empty(struct space *space, uint64_t va, uint64_t end)
 {
     while (va < end) {
         uint64_t count = entries_here(va, end);
-        const pte_t *entry = page_table_walk(space->root, va, 0);
+        const pte_t *entry = page_table_walk(space->root, va);
         for (uint64_t i = 0; entry != NULL && i < count; i++) {
             if (pte_load(&entry[i]) != 0)
                 return false;
@@ -231,12 +231,12 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
     if (!range_empty(to, to_va, to_va + size))
         return -EEXIST;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
-        int error = share_allowed(page_table_walk(from->root, from_va + at, 0), prot, to);
+        int error = share_allowed(page_table_walk(from->root, from_va + at), prot, to);
         if (error != 0)
             return error;
     }
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
-        pte_t pte = pte_load(page_table_walk(from->root, from_va + at, 0));
+        pte_t pte = pte_load(page_table_walk(from->root, from_va + at));
         share_get(pte);
         uint64_t bits = pte & PTE_TYPE;
         /* A handle is shared whole. */

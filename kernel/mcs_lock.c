@@ -29,6 +29,7 @@
  * Other harts follow pointers to our node: they are linear-map addresses.
  */
 #include "mcs_lock.h"
+#include "compiler.h"
 #include "lock.h"
 #include "machine.h"
 
@@ -53,8 +54,7 @@ void mcs_lock_release(struct hart **lock)
     if (next == NULL) {
         /* Nobody behind us, unless one comes just now. */
         struct hart *expected = self->self;
-        if (__atomic_compare_exchange_n(lock, &expected, NULL, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(lock, &expected, NULL, false, CAS_ORDER, CAS_ORDER)) {
             lock_rank_leave(LOCK_SCHEDULER);
             return;
         }

@@ -39,6 +39,7 @@
  * holder wrote to registers and fields.
  */
 #pragma once
+#include "compiler.h"
 #include "executor.h"
 
 #define STATE_NOT_RUNNABLE (STATE_PARKED | STATE_STOPPED | STATE_TERMINATED)
@@ -53,8 +54,7 @@ static inline uint64_t state_load(const struct executor *executor)
  * then *seen is what it is. */
 static inline bool state_change(struct executor *executor, uint64_t *seen, uint64_t next)
 {
-    return __atomic_compare_exchange_n(&executor->state, seen, next, false, __ATOMIC_ACQ_REL,
-                                       __ATOMIC_ACQUIRE);
+    return __atomic_compare_exchange_n(&executor->state, seen, next, false, CAS_ORDER, CAS_ORDER);
 }
 
 static inline bool state_runnable(uint64_t state)

@@ -10,7 +10,7 @@ void *user_memory_at(struct space *space, user_t va, uint64_t prot)
 {
     if (va.raw >= user_end())
         return NULL;
-    const pte_t *entry = page_table_walk(space->root, va.raw, 0);
+    const pte_t *entry = page_table_walk(space->root, va.raw);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
     pte_t wanted = PTE_V | PTE_U | PTE_MEMORY | prot << 1;
     if ((pte & (PTE_V | PTE_U | PTE_TYPE | prot << 1)) != wanted)

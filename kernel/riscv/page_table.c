@@ -8,16 +8,18 @@
 
 uint32_t page_table_levels = 3;
 
-LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va, uint32_t level)
+LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va)
 {
     struct page_table *table = root;
-    for (uint32_t at = page_table_levels - 1; at > level; at--) {
-        pte_t pte = pte_load(&table->entries[level_index(va, at)]);
-        if ((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V)
+    uint64_t linear = linear_offset;
+    for (uint32_t shift = PAGE_SHIFT + 9 * (page_table_levels - 1); shift > PAGE_SHIFT;
+         shift -= 9) {
+        pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
+        if (UNLIKELY((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V))
             return NULL;
-        table = pte_page(pte);
+        table = (struct page_table *)(pte_phys(pte).raw + linear);
     }
-    return &table->entries[level_index(va, level)];
+    return &table->entries[level_index(va, 0)];
 }
 
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,

@@ -96,16 +96,16 @@ static inline void pte_store(pte_t *entry, pte_t pte)
 }
 
 /*
- * The entry at `level` that covers `va`; 0 if a table on the way to it is
+ * The entry for the 4 KiB page at `va`; 0 if a table on the way to it is
  * missing or a larger leaf stands there.
  */
-pte_t *page_table_walk(struct page_table *root, uint64_t va, uint32_t level);
+pte_t *page_table_walk(struct page_table *root, uint64_t va);
 
 /*
- * The same, making the tables that are missing from pages taken off `tables`,
- * which must hold enough (page_table_needs). No larger leaf may stand there.
- * A new table's count starts at zero; each pointer made counts in its table.
- * The caller counts what it puts into the entry.
+ * The entry at `level` that covers `va`. Tables that are missing are made from
+ * pages taken off `tables`, which must hold enough (page_table_needs). No
+ * larger leaf may stand there. A new table's count starts at zero; each pointer
+ * made counts in its table. The caller counts what it puts into the entry.
  */
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
                        struct page_list *tables);
