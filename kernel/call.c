@@ -13,7 +13,14 @@
 
 typedef struct executor *call_handler(struct executor *self);
 
+/* There is no such call. */
+LEAF static struct executor *call_unknown(struct executor *self)
+{
+    return call_result(self, -ENOSYS);
+}
+
 static call_handler *const handlers[CALL_COUNT] = {
+    [0] = call_unknown,
     [CALL_YIELD] = call_yield,
     [CALL_TERMINATE] = call_terminate,
     [CALL_MAP] = call_map,
@@ -38,8 +45,8 @@ static call_handler *const handlers[CALL_COUNT] = {
 LEAF struct executor *call_dispatch(struct executor *self)
 {
     uint64_t number = self->x[REG_A7];
-    if (UNLIKELY(number - 1 >= CALL_COUNT - 1))
-        return call_result(self, -ENOSYS);
+    if (UNLIKELY(number >= CALL_COUNT))
+        return call_unknown(self);
     return handlers[number](self);
 }
 

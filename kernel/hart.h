@@ -24,8 +24,9 @@ struct hart {
     struct hart *mcs_lock_next;
     uint8_t line_0[56];
 
-    /* This hart's own. The assembler knows `executor`. */
+    /* This hart's own. The assembler knows the first two. */
     struct executor *executor; /* running or last trapped here, 0 when idle */
+    uint64_t switched;         /* 1: dispatched since the last return to user mode */
     struct hart *self;         /* linear-map address of this page */
     uint64_t index;            /* 0 … hart_count - 1 */
     uint64_t id;               /* the firmware's number */
@@ -37,7 +38,7 @@ struct hart {
     struct space *reap_spaces;       /* the same, or to be torn down */
     uint64_t kernel_satp;
     uint64_t panicking; /* a panic is being printed by this hart */
-    uint8_t line_1[0x200 - 0x40 - 96];
+    uint8_t line_1[0x200 - 0x40 - 104];
 
     /* Written by the hart that hands the MCS lock over. */
     uint64_t mcs_lock_held;

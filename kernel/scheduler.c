@@ -131,6 +131,7 @@ static bool dispatch(struct executor *executor)
         return false;
     }
     this_hart()->executor = executor;
+    this_hart()->switched = 1;
     if (seen & STATE_REASON)
         park_finish(executor);
     return true;

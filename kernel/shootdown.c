@@ -25,8 +25,8 @@
  * If the hart's word is new, it flushes after that, or has flushed before, at
  * this generation; either way before it installs the satp: no walk for this
  * space, not even a speculative one, starts before that from an old pointer.
- * It read the generation by acquire, so the flush comes after the change of
- * the tables, and what it fetches afterwards is changed. If the word is even,
+ * An acquire fence orders the flush after its reading the generation, which
+ * was stored after the change of the tables; what it fetches is changed. If the word is even,
  * the hart is not in user mode in the space, and will publish before it is.
  *
  * A hart in the kernel is withdrawn: it walks no user table but by software,
@@ -75,9 +75,11 @@ LEAF struct executor *shootdown_publish(struct executor *next)
         now = generation;
         __atomic_store_n(word, 2 * now + IN_USER, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        generation = __atomic_load_n(&space->generation, __ATOMIC_ACQUIRE);
+        generation = __atomic_load_n(&space->generation, __ATOMIC_RELAXED);
     } while (UNLIKELY(generation != now));
     if (UNLIKELY(before != 2 * now)) {
+        /* The change of the tables comes before the flush. */
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
         sfence_vma_asid(space->asid);
         fence_i();
     }

@@ -17,6 +17,7 @@ void asm_offsets(void)
     DEFINE(EXECUTOR_X, offsetof(struct executor, x));
     DEFINE(EXECUTOR_SATP, offsetof(struct executor, satp));
     DEFINE(HART_EXECUTOR, offsetof(struct hart, executor));
+    DEFINE(HART_SWITCHED, offsetof(struct hart, switched));
     DEFINE(HART_KERNEL_SATP, offsetof(struct hart, kernel_satp));
     DEFINE(TRAP_CAUSE_CALL, CAUSE_ECALL_USER);
     DEFINE(FRAME_PC, offsetof(struct kernel_frame, pc));

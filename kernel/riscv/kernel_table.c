@@ -87,7 +87,7 @@ static void map_ram(void)
 
 void kernel_table_init(bool sv48)
 {
-    page_table_levels = sv48 ? 4 : 3;
+    page_table_init(sv48 ? 4 : 3);
     template = new_table();
     map_image(text_start, text_end, PTE_R | PTE_X);
     map_image(rodata_start, rodata_end, PTE_R);

@@ -7,7 +7,7 @@
 
 /*
  * Make what all kernel tables share: image, linear map, devices, with the
- * rights that they keep, and switch to that. Sets page_table_levels. Once, on
+ * rights that they keep, and switch to that. Calls page_table_init. Once, on
  * the boot hart, when pages can be allocated.
  */
 void kernel_table_init(bool sv48);

@@ -35,7 +35,6 @@ typedef uint64_t pte_t;
 #define PTE_SPACE    0x300ul
 
 #define PTE_PAGE_SHIFT 10
-#define PTE_PAGE_MASK  0x003ffffffffffc00ul
 
 #define TABLE_ENTRIES 512
 
@@ -43,13 +42,13 @@ struct page_table {
     pte_t entries[TABLE_ENTRIES];
 };
 
-/* 3 or 4; set at boot. */
-extern uint32_t page_table_levels;
+/* Set at boot. */
+extern uint32_t page_table_levels; /* 3 or 4 */
+extern uint64_t page_table_user_end; /* first address above the user half */
 
-/* First address above the user half. */
 static inline uint64_t user_end(void)
 {
-    return 1ul << (page_table_levels * 9 + 11);
+    return page_table_user_end;
 }
 
 static inline pte_t pte_make(phys_t pa, uint64_t bits)
@@ -59,7 +58,7 @@ static inline pte_t pte_make(phys_t pa, uint64_t bits)
 
 static inline phys_t pte_phys(pte_t pte)
 {
-    return phys((pte & PTE_PAGE_MASK) >> PTE_PAGE_SHIFT << PAGE_SHIFT);
+    return phys(pte >> PTE_PAGE_SHIFT << PAGE_SHIFT); /* the upper bits are 0 */
 }
 
 /* The table or page that an entry names, also after V was cleared. */
@@ -94,6 +93,9 @@ static inline void pte_store(pte_t *entry, pte_t pte)
 {
     __atomic_store_n(entry, pte, __ATOMIC_RELAXED);
 }
+
+/* The machine has this many levels. Once, at boot. */
+void page_table_init(uint32_t levels);
 
 /*
  * The entry for the 4 KiB page at `va`; 0 if a table on the way to it is

@@ -16,10 +16,10 @@
 
     .text
 
-/* The executor's registers to its page, and on to C. t0 = the page,
- * sscratch = the user's t0. Comes back to `return` with a0 = the executor to
- * resume. */
-    .macro  save_and_call return
+/* From the saved t0 on: the other registers to the executor's page, through C,
+ * and back to the registers of whoever runs now. t0 = the page, sscratch = the
+ * user's t0; ends with all registers but t0 exchanged. */
+    .macro  save_call_restore
     sd      ra, X(1)(t0)
     sd      sp, X(2)(t0)
     sd      gp, X(3)(t0)
@@ -38,20 +38,55 @@
     lla     gp, global_page
     li      t1, HART_STACK_TOP - HART_PAGE
     add     sp, tp, t1
-    li      s0, 0                       # a backtrace ends here
     mv      a0, t0
     call    shootdown_withdraw          # executor -> executor
-    lla     ra, \return
     csrr    t0, sepc
     csrr    a1, scause
     li      t1, TRAP_CAUSE_CALL
     bne     a1, t1, 1f
     addi    t0, t0, 4                   # the call returns past its ecall
     sd      t0, EXECUTOR_PC(a0)
-    j       call_dispatch               # executor -> executor
+    call    call_dispatch               # executor -> executor to resume
+    j       2f
 1:
     sd      t0, EXECUTOR_PC(a0)
-    j       trap                        # executor, cause -> executor
+    call    trap                        # executor, cause -> executor to resume
+2:
+    call    trap_prepare                # executor -> executor
+    ld      t0, HART_SWITCHED(tp)
+    beqz    t0, 3f                      # never let go: C has kept s0 … s11
+    sd      zero, HART_SWITCHED(tp)
+    restore_kept
+3:
+    restore_others
+    .endm
+
+/* The registers that a C function keeps for its caller. */
+    .macro  restore_kept
+    .irp    n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
+    ld      x\n, X(\n)(a0)
+    .endr
+    .endm
+
+/* pc, and all other registers; sscratch is set up for the exchange. */
+    .macro  restore_others
+    ld      t0, EXECUTOR_PC(a0)
+    csrw    sepc, t0
+    ld      t0, EXECUTOR_SATP(a0)
+    csrw    sscratch, t0
+    .irp    n, 1, 2, 3, 4, 6, 7, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    ld      x\n, X(\n)(a0)
+    .endr
+    ld      t0, X(5)(a0)
+    ld      a0, X(10)(a0)
+    .endm
+
+/* Into user mode. From the exchange of satp on the executor's page is not
+ * mapped: registers alone. */
+    .macro  exchange_satp
+    csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
+    csrrw   t0, satp, t0                # t0 = kernel satp, user table installed
+    csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
     .endm
 
 /* stvec: a trap from user mode, registers all the executor's. */
@@ -64,11 +99,23 @@ trap_entry:
     csrw    satp, t0                    # the hart page appears
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
-    save_and_call trap_return
+    save_call_restore
+    exchange_satp
+    sret
     .size trap_entry, . - trap_entry
 
-/* The same for hardware without address space numbers: whatever is written to
- * satp, all translations go. */
+/* void trap_exit(struct executor *executor): resume it, after trap_prepare. */
+    .globl trap_exit
+    .type trap_exit, @function
+trap_exit:
+    restore_kept
+    restore_others
+    exchange_satp
+    sret
+    .size trap_exit, . - trap_exit
+
+/* The same two for hardware without address space numbers: whatever is written
+ * to satp, all translations go. */
     .globl trap_entry_flushing
     .type trap_entry_flushing, @function
     .balign 4
@@ -79,53 +126,18 @@ trap_entry_flushing:
     sfence.vma
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
-    save_and_call trap_return_flushing
+    save_call_restore
+    exchange_satp
+    sfence.vma
+    sret
     .size trap_entry_flushing, . - trap_entry_flushing
 
-/* All registers of the executor in a0 but t0, which comes last; sscratch is
- * set up for the exchange. */
-    .macro  restore
-    ld      t0, EXECUTOR_PC(a0)
-    csrw    sepc, t0
-    ld      t0, EXECUTOR_SATP(a0)
-    csrw    sscratch, t0
-    .irp    n, 1, 2, 3, 4, 6, 7, 8, 9
-    ld      x\n, X(\n)(a0)
-    .endr
-    .irp    n, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21
-    ld      x\n, X(\n)(a0)
-    .endr
-    .irp    n, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
-    ld      x\n, X(\n)(a0)
-    .endr
-    ld      t0, X(5)(a0)
-    ld      a0, X(10)(a0)
-    .endm
-
-/* void trap_exit(struct executor *executor): resume it, after trap_prepare. From the exchange of
- * satp on, its page is not mapped: registers alone. */
-    .globl trap_exit
-    .type trap_exit, @function
-trap_return:
-    call    trap_prepare
-trap_exit:
-    restore
-    csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
-    csrrw   t0, satp, t0                # t0 = kernel satp, user table installed
-    csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
-    sret
-    .size trap_exit, . - trap_exit
-
-/* void trap_exit_flushing(struct executor *executor) */
     .globl trap_exit_flushing
     .type trap_exit_flushing, @function
-trap_return_flushing:
-    call    trap_prepare
 trap_exit_flushing:
-    restore
-    csrrw   t0, sscratch, t0
-    csrrw   t0, satp, t0
-    csrrw   t0, sscratch, t0
+    restore_kept
+    restore_others
+    exchange_satp
     sfence.vma
     sret
     .size trap_exit_flushing, . - trap_exit_flushing
