@@ -2,6 +2,7 @@
  * Executors: made, started, ended. (Stopping and parking: park.c.)
  */
 #include "executor.h"
+#include "compiler.h"
 #include "console.h"
 #include "deadline.h"
 #include "exit.h"
@@ -56,13 +57,12 @@ bool executor_get_unless_zero(struct executor *executor)
     return true;
 }
 
-void executor_put(struct executor *executor)
+LEAF void executor_put(struct executor *executor)
 {
     /* Release: what we did with it happened before its end. Acquire: the one
      * who ends it sees what all others did. */
-    if (__atomic_fetch_sub(&executor->references, 1, __ATOMIC_ACQ_REL) != 1)
-        return;
-    reap_executor(executor);
+    if (UNLIKELY(__atomic_fetch_sub(&executor->references, 1, __ATOMIC_ACQ_REL) == 1))
+        reap_executor(executor);
 }
 
 void executor_interrupt(struct executor *executor)

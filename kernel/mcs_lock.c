@@ -33,7 +33,7 @@
 #include "lock.h"
 #include "machine.h"
 
-void mcs_lock_acquire(struct hart **lock)
+LEAF void mcs_lock_acquire(struct hart **lock)
 {
     lock_rank_enter(LOCK_SCHEDULER);
     struct hart *self = this_hart();
@@ -47,7 +47,7 @@ void mcs_lock_acquire(struct hart **lock)
         machine_relax();
 }
 
-void mcs_lock_release(struct hart **lock)
+LEAF void mcs_lock_release(struct hart **lock)
 {
     struct hart *self = this_hart();
     struct hart *next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE);

@@ -44,7 +44,9 @@ static uint64_t dummy_entry;
 /* The page of an entry. */
 static void *page_of_entry(const uint64_t *entry)
 {
-    struct bank *bank = bank_of_entry(entry);
+    struct bank *bank = &global()->main_bank;
+    if (UNLIKELY((uint64_t)(entry - bank->entries) >= bank->size >> PAGE_SHIFT))
+        bank = bank_of_entry(entry);
     return (void *)(bank->base + ((uint64_t)(entry - bank->entries) << PAGE_SHIFT));
 }
 
@@ -129,19 +131,17 @@ static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken)
     return head;
 }
 
-/* Take pages above the marks, at most a batch. This hart is the one that pops. */
-static void banks_take(struct hart *hart, uint64_t *taken)
+/* Take pages above the mark of a bank, until there is a batch. This hart is the
+ * one that pops. */
+static void bank_take(struct hart *hart, struct bank *bank, uint64_t *taken)
 {
-    for (uint64_t i = 0; i < bank_count; i++) {
-        struct bank *bank = banks[i];
-        uint64_t marked = bank->marked;
-        while (*taken < HART_CACHE_BATCH && marked < bank->size) {
-            cache_push(hart, (void *)(bank->base + marked), &bank->entries[marked >> PAGE_SHIFT]);
-            marked += PAGE_SIZE;
-            (*taken)++;
-        }
-        __atomic_store_n(&bank->marked, marked, __ATOMIC_RELAXED);
+    uint64_t marked = bank->marked;
+    while (*taken < HART_CACHE_BATCH && marked < bank->size) {
+        cache_push(hart, (void *)(bank->base + marked), &bank->entries[marked >> PAGE_SHIFT]);
+        marked += PAGE_SIZE;
+        (*taken)++;
     }
+    __atomic_store_n(&bank->marked, marked, __ATOMIC_RELAXED);
 }
 
 /* Refill this hart's empty cache. False if there is not one free page. */
@@ -153,7 +153,10 @@ __attribute__((cold, noinline)) static bool cache_refill(struct hart *hart)
         machine_relax();
     uint64_t taken = 0;
     head = queue_take(hart, head, &taken);
-    banks_take(hart, &taken);
+    /* The largest bank first: its pages are the quickest to find again. */
+    bank_take(hart, &global()->main_bank, &taken);
+    for (uint64_t i = 0; i < bank_count && taken < HART_CACHE_BATCH; i++)
+        bank_take(hart, banks[i], &taken);
     __atomic_store_n(shared_head, head, __ATOMIC_RELEASE);
     __atomic_fetch_sub(&global()->pages_free, taken, __ATOMIC_RELAXED);
     return taken != 0;
@@ -233,7 +236,7 @@ LEAF void page_free(void *page)
         free_by_entry(page, entry, __builtin_return_address(0));
 }
 
-void page_get(void *page)
+LEAF void page_get(void *page)
 {
     /* Relaxed: the caller's own count keeps the page allocated. */
     __atomic_fetch_add(entry_of_page(page, __builtin_return_address(0)), ENTRY_COUNT_ONE,
@@ -250,14 +253,14 @@ static void chain_add(struct page_chain *chain, uint64_t *entry)
     chain->count++;
 }
 
-void page_put(void *page, struct page_chain *chain)
+LEAF void page_put(void *page, struct page_chain *chain)
 {
     uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
     /* A count of 1 is ours: nobody else can raise it, so no atomic step is
      * needed. Acquire, as with the decrement that ends at zero: what the other
      * owners did with the page happened before it is used anew. */
     uint64_t value = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
-    if (value != ENTRY_FIRST) {
+    if (UNLIKELY(value != ENTRY_FIRST)) {
         KERNEL_ASSERT((value & ENTRY_ALLOCATED) && value != ENTRY_ALLOCATED);
         value = __atomic_fetch_sub(entry, ENTRY_COUNT_ONE, __ATOMIC_ACQ_REL);
         if (value != ENTRY_FIRST)
@@ -275,14 +278,14 @@ void page_free_chain(struct page_chain *chain)
     *chain = (struct page_chain){0};
 }
 
-uint64_t page_count_add(void *page, int64_t change)
+LEAF uint64_t page_count_add(void *page, int64_t change)
 {
     uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
     *entry += (uint64_t)change * ENTRY_COUNT_ONE;
     return *entry / ENTRY_COUNT_ONE;
 }
 
-void page_retire(void *page, struct page_chain *chain)
+LEAF void page_retire(void *page, struct page_chain *chain)
 {
     chain_add(chain, entry_of_page(page, __builtin_return_address(0)));
 }

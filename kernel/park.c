@@ -28,6 +28,7 @@
  */
 #include "park.h"
 #include "call.h"
+#include "compiler.h"
 #include "deadline.h"
 #include "handle.h"
 #include "machine.h"
@@ -37,13 +38,13 @@
 #include "user_memory.h"
 
 /* A queue place for an executor whose word has just got QUEUED. */
-static void queue(struct executor *executor)
+__attribute__((noinline)) static void queue(struct executor *executor)
 {
     executor_get(executor);
     scheduler_enqueue(executor);
 }
 
-void executor_unpark(struct executor *executor, uint32_t events)
+LEAF void executor_unpark(struct executor *executor, uint32_t events)
 {
     uint64_t seen = state_load(executor);
     uint64_t next;
@@ -93,7 +94,7 @@ void park_finish(struct executor *executor)
  * Announce that `self`, which runs here, sleeps until an event of `mask`, or,
  * if one is pending already, take it. Returns the events taken, 0 if parked.
  */
-static uint64_t announce(struct executor *self, uint32_t mask)
+static inline uint64_t announce(struct executor *self, uint32_t mask)
 {
     __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
     self->deadline = DEADLINE_NONE;

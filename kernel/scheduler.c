@@ -23,6 +23,7 @@
  * sends the one interrupt.
  */
 #include "scheduler.h"
+#include "compiler.h"
 #include "global.h"
 #include "info.h"
 #include "interrupt.h"
@@ -110,28 +111,34 @@ static void idle(void)
     timer_need_tick();
 }
 
+/* An executor that was taken off the queue and is not runnable any more. */
+__attribute__((noinline)) static bool let_go(struct executor *executor, uint64_t state)
+{
+    if (state & STATE_TERMINATED)
+        executor_end(executor);
+    executor_put(executor);
+    return false;
+}
+
 /* Take an executor off the queue for this hart. False if it is not runnable
  * any more: then it is let go. */
-static bool dispatch(struct executor *executor)
+static inline bool dispatch(struct executor *executor)
 {
     /* Before the change that shows it: whoever finds EXECUTING set and wants
      * to interrupt finds the hart. Only we have it, off the queue. */
-    __atomic_store_n(&executor->hart, this_hart()->self, __ATOMIC_RELAXED);
+    struct hart *hart = this_hart();
+    __atomic_store_n(&executor->hart, hart->self, __ATOMIC_RELAXED);
     uint64_t seen = state_load(executor);
     uint64_t next;
     do {
         next = seen & ~STATE_QUEUED;
-        if (state_runnable(seen))
+        if (LIKELY(state_runnable(seen)))
             next |= STATE_EXECUTING;
     } while (!state_change(executor, &seen, next));
-    if (!state_runnable(seen)) {
-        if (seen & STATE_TERMINATED)
-            executor_end(executor);
-        executor_put(executor);
-        return false;
-    }
-    this_hart()->executor = executor;
-    this_hart()->switched = 1;
+    if (UNLIKELY(!state_runnable(seen)))
+        return let_go(executor, seen);
+    hart->executor = executor;
+    hart->switched = 1;
     if (seen & STATE_REASON)
         park_finish(executor);
     return true;
@@ -179,7 +186,7 @@ bool scheduler_release(struct executor *self)
         }
     } while (!state_change(self, &seen, seen & ~STATE_EXECUTING));
     this_hart()->executor = NULL;
-    if (seen & STATE_TERMINATED)
+    if (UNLIKELY(seen & STATE_TERMINATED))
         executor_end(self);
     executor_put(self);
     return true;

@@ -2,6 +2,7 @@
  * Address spaces: made, locked, counted. (Their end: exit.c.)
  */
 #include "space.h"
+#include "compiler.h"
 #include "info.h"
 #include "machine.h"
 #include "map.h"
@@ -58,9 +59,9 @@ bool space_get_unless_zero(struct space *space)
     return true;
 }
 
-void space_put(struct space *space)
+LEAF void space_put(struct space *space)
 {
-    if (__atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) == 1)
+    if (UNLIKELY(__atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) == 1))
         reap_space(space);
 }
 

@@ -17,6 +17,7 @@
  */
 #include "unmap.h"
 #include "call.h"
+#include "compiler.h"
 #include "machine.h"
 #include "shootdown.h"
 
@@ -27,27 +28,33 @@ struct cursor {
     bool found;      /* something was mapped */
 };
 
-/* Is the cursor still inside this table of `level`, with something to do? */
-static bool cursor_stays(const struct cursor *cursor, uint64_t table_end)
+/* The end of the range, or of the table whose entries are told apart by the
+ * address bits from `shift` on, whichever comes first. */
+static inline uint64_t last_here(const struct cursor *cursor, uint32_t shift)
 {
-    return cursor->va < cursor->end && cursor->va != table_end && cursor->budget > 0;
+    uint64_t table_end = ((cursor->va >> (shift + 9)) + 1) << (shift + 9);
+    return cursor->end < table_end ? cursor->end : table_end;
 }
 
-/* The address after the last that a table of `level` covers, which covers va. */
-static uint64_t table_end(uint64_t va, uint32_t level)
+static inline pte_t *entry_here(struct page_table *table, const struct cursor *cursor,
+                                uint32_t shift)
 {
-    return round_down(va, level_size(level + 1)) + level_size(level + 1);
+    return &table->entries[cursor->va >> shift & (TABLE_ENTRIES - 1)];
+}
+
+/* On to the next entry of the table. */
+static inline void skip(struct cursor *cursor, uint32_t shift)
+{
+    cursor->va = ((cursor->va >> shift) + 1) << shift;
 }
 
 /* Step 2 in a table of leaves. Returns how many entries were cleared. */
 static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor)
 {
-    uint64_t slots = (table_end(cursor->va, 0) - cursor->va) >> PAGE_SHIFT;
-    uint64_t wanted = (cursor->end - cursor->va) >> PAGE_SHIFT;
-    slots = slots < wanted ? slots : wanted;
+    uint64_t slots = (last_here(cursor, PAGE_SHIFT) - cursor->va) >> PAGE_SHIFT;
     slots = slots < cursor->budget ? slots : cursor->budget;
     uint64_t cleared = 0;
-    pte_t *entry = &table->entries[level_index(cursor->va, 0)];
+    pte_t *entry = entry_here(table, cursor, PAGE_SHIFT);
     for (pte_t *last = entry + slots; entry != last; entry++) {
         pte_t pte = pte_load(entry);
         if (pte & PTE_V) {
@@ -63,21 +70,22 @@ static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor)
 
 /* Step 2 in a table of any level. Returns how many of its entries were
  * cleared. The recursion is as deep as the tree: three calls, or four. */
-static uint64_t clear_table(struct page_table *table, uint32_t level, struct cursor *cursor)
+static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor)
 {
-    if (level == 0)
+    if (shift == PAGE_SHIFT)
         return clear_leaves(table, cursor);
-    uint64_t cleared = 0, end = table_end(cursor->va, level);
-    while (cursor_stays(cursor, end)) {
-        pte_t *entry = &table->entries[level_index(cursor->va, level)];
+    uint64_t cleared = 0, last = last_here(cursor, shift);
+    for (pte_t *entry = entry_here(table, cursor, shift);
+         cursor->va < last && cursor->budget > 0; entry++) {
         pte_t pte = pte_load(entry);
         cursor->budget--;
         if (!(pte & PTE_V)) {
-            cursor->va = table_end(cursor->va, level - 1);
+            skip(cursor, shift);
             continue;
         }
-        uint64_t fewer = clear_table(pte_page(pte), level - 1, cursor);
-        if (fewer != 0 && page_count_add(pte_page(pte), -(int64_t)fewer) == 0) {
+        struct page_table *child = pte_page(pte);
+        uint64_t fewer = clear_table(child, shift - 9, cursor);
+        if (fewer != 0 && page_count_add(child, -(int64_t)fewer) == 0) {
             pte_store(entry, pte & ~PTE_V);
             cleared++;
         }
@@ -88,36 +96,34 @@ static uint64_t clear_table(struct page_table *table, uint32_t level, struct cur
 /* Step 4 for leaves: every entry without V up to the end of the range. */
 static void drop_leaves(struct page_table *table, struct cursor *cursor, struct page_chain *chain)
 {
-    uint64_t end = table_end(cursor->va, 0);
-    end = end < cursor->end ? end : cursor->end;
-    pte_t *entry = &table->entries[level_index(cursor->va, 0)];
-    for (pte_t *last = entry + ((end - cursor->va) >> PAGE_SHIFT); entry != last; entry++) {
+    uint64_t last_va = last_here(cursor, PAGE_SHIFT);
+    pte_t *entry = entry_here(table, cursor, PAGE_SHIFT);
+    for (pte_t *last = entry + ((last_va - cursor->va) >> PAGE_SHIFT); entry != last; entry++) {
         pte_t pte = pte_load(entry);
         if (pte == 0 || (pte & PTE_V))
             continue;
         unmap_drop(pte, chain);
         pte_store(entry, 0);
     }
-    cursor->va = end;
+    cursor->va = last_va;
 }
 
 /* Step 4 in a table of any level. */
-static void drop_table(struct page_table *table, uint32_t level, struct cursor *cursor,
+static void drop_table(struct page_table *table, uint32_t shift, struct cursor *cursor,
                        struct page_chain *chain)
 {
-    if (level == 0) {
+    if (shift == PAGE_SHIFT) {
         drop_leaves(table, cursor, chain);
         return;
     }
-    uint64_t end = table_end(cursor->va, level);
-    while (cursor_stays(cursor, end)) {
-        pte_t *entry = &table->entries[level_index(cursor->va, level)];
+    uint64_t last = last_here(cursor, shift);
+    for (pte_t *entry = entry_here(table, cursor, shift); cursor->va < last; entry++) {
         pte_t pte = pte_load(entry);
         if (pte == 0) {
-            cursor->va = table_end(cursor->va, level - 1);
+            skip(cursor, shift);
             continue;
         }
-        drop_table(pte_page(pte), level - 1, cursor, chain);
+        drop_table(pte_page(pte), shift - 9, cursor, chain);
         if (!(pte & PTE_V)) {
             page_retire(pte_page(pte), chain);
             pte_store(entry, 0);
@@ -125,7 +131,7 @@ static void drop_table(struct page_table *table, uint32_t level, struct cursor *
     }
 }
 
-void unmap_drop(pte_t leaf, struct page_chain *chain)
+LEAF void unmap_drop(pte_t leaf, struct page_chain *chain)
 {
     switch (leaf & PTE_TYPE) {
     case PTE_MEMORY:
@@ -144,16 +150,15 @@ void unmap_drop(pte_t leaf, struct page_chain *chain)
 
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)
 {
-    uint32_t top = page_table_levels - 1;
-    struct cursor clear = {va, end, MAP_PAGES_MAX, false};
-    clear_table(space->root, top, &clear);
+    struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
+    clear_table(space->root, page_table_root_shift, &clear);
     uint64_t stopped = clear.va < end ? clear.va : end;
     if (!clear.found)
         return stopped;
     shootdown(space);
-    struct cursor drop = {va, stopped, UINT64_MAX, false};
+    struct cursor drop = {.va = va, .end = stopped};
     struct page_chain chain = {0};
-    drop_table(space->root, top, &drop, &chain);
+    drop_table(space->root, page_table_root_shift, &drop, &chain);
     page_free_chain(&chain);
     return stopped;
 }

@@ -8,20 +8,20 @@
 
 uint32_t page_table_levels;
 uint64_t page_table_user_end;
-static uint64_t root_shift; /* of the root's index in an address */
+uint32_t page_table_root_shift;
 
 void page_table_init(uint32_t levels)
 {
     page_table_levels = levels;
-    root_shift = PAGE_SHIFT + 9 * (levels - 1);
-    page_table_user_end = 1ul << (root_shift + 8);
+    page_table_root_shift = PAGE_SHIFT + 9 * (levels - 1);
+    page_table_user_end = 1ul << (page_table_root_shift + 8);
 }
 
 LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va)
 {
     struct page_table *table = root;
     uint64_t linear = linear_offset;
-    for (uint64_t shift = root_shift; shift > PAGE_SHIFT; shift -= 9) {
+    for (uint64_t shift = page_table_root_shift; shift > PAGE_SHIFT; shift -= 9) {
         pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
         if (UNLIKELY((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V))
             return NULL;
