@@ -18,6 +18,7 @@
 #include "riscv/kernel_table.h"
 #include "riscv/sbi.h"
 #include "scheduler.h"
+#include "shootdown.h"
 #include "space.h"
 #include "timer.h"
 #include "trap.h"
@@ -96,6 +97,8 @@ static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stac
 {
     struct hart *hart = linear_from_phys(page);
     hart->self = hart;
+    hart->gp = &global_page;
+    hart->sp = HART_STACK_TOP;
     hart->index = index;
     hart->id = machine_description.hart_ids[index];
     hart->seen_offset = offsetof(struct space, seen) + index * sizeof(struct space_seen);
@@ -168,7 +171,7 @@ void hart_main(void)
         csr_write(stvec, trap_entry_flushing);
     interrupt_init();
     timer_need_tick();
-    struct executor *first = trap_prepare(scheduler_next());
+    struct executor *first = shootdown_publish(trap_reap(scheduler_next()));
     if (asid_supported())
         trap_exit(first);
     trap_exit_flushing(first);

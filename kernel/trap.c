@@ -3,15 +3,12 @@
  * to resume.
  */
 #include "trap.h"
-#include "call.h"
-#include "compiler.h"
 #include "fault.h"
 #include "interrupt.h"
 #include "machine.h"
 #include "reap.h"
 #include "riscv/csr.h"
 #include "scheduler.h"
-#include "shootdown.h"
 #include "state.h"
 
 /* Interrupts are served; then the executor may have been stopped or ended, or
@@ -31,19 +28,12 @@ struct executor *trap(struct executor *self, uint64_t cause)
     return fault(self, cause, csr_read(stval));
 }
 
-/* Work that has piled up comes first. It serves interrupts, one of which may
- * have been meant to stop or end `next`. */
-__attribute__((noinline)) static struct executor *reap_and_prepare(struct executor *next)
+struct executor *trap_reap(struct executor *next)
 {
-    reap_all();
-    if (!state_runnable(state_load(next)))
-        next = scheduler_leave(next);
-    return trap_prepare(next);
-}
-
-LEAF struct executor *trap_prepare(struct executor *next)
-{
-    if (UNLIKELY(this_hart()->reap_due))
-        return reap_and_prepare(next);
-    return shootdown_publish(next);
+    while (this_hart()->reap_due) {
+        reap_all();
+        if (!state_runnable(state_load(next)))
+            next = scheduler_leave(next);
+    }
+    return next;
 }

@@ -9,16 +9,17 @@
  * What trap_entry does with an executor, once its registers are saved: after a
  * system call, with pc past the ecall,
  *
- *     shootdown_withdraw, call_dispatch, trap_prepare, trap_exit
+ *     shootdown_withdraw, call_dispatch, [trap_reap,] shootdown_publish
  *
  * and after anything else the same with `trap`, which takes the cause (scause)
  * and returns who runs now.
  */
 struct executor *trap(struct executor *self, uint64_t cause);
 
-/* What has to be done before `next` runs on this hart. Returns who really
- * does. Nothing may come between it and trap_exit. */
-struct executor *trap_prepare(struct executor *next);
+/* Free what has lost its last reference, before `next` runs on this hart. It
+ * serves interrupts meanwhile, one of which may have been meant to stop or end
+ * `next`: returns who really runs. */
+struct executor *trap_reap(struct executor *next);
 
 /* Assembly (riscv/trap_entry.S): into user mode. Two of each: the second is for
  * hardware without address space numbers. */

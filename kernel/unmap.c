@@ -133,19 +133,14 @@ static void drop_table(struct page_table *table, uint32_t shift, struct cursor *
 
 LEAF void unmap_drop(pte_t leaf, struct page_chain *chain)
 {
-    switch (leaf & PTE_TYPE) {
-    case PTE_MEMORY:
+    uint64_t type = leaf & PTE_TYPE;
+    if (LIKELY(type == PTE_MEMORY))
         page_put(pte_page(leaf), chain);
-        break;
-    case PTE_EXECUTOR:
+    else if (type == PTE_EXECUTOR)
         executor_put(pte_page(leaf));
-        break;
-    case PTE_SPACE:
+    else if (type == PTE_SPACE)
         space_put(pte_page(leaf));
-        break;
-    case PTE_DEVICE: /* not RAM: nobody counts it */
-        break;
-    }
+    /* A device is not RAM: nobody counts it. */
 }
 
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)

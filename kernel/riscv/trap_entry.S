@@ -17,8 +17,8 @@
     .text
 
 /* From the saved t0 on: the other registers to the executor's page, through C,
- * and back to the registers of whoever runs now. t0 = the page, sscratch = the
- * user's t0; ends with all registers but t0 exchanged. */
+ * and to the registers and the table of whoever runs now. t0 = the page,
+ * sscratch = the user's t0. */
     .macro  save_call_restore
     sd      ra, X(1)(t0)
     sd      sp, X(2)(t0)
@@ -35,9 +35,8 @@
     sd      x\n, X(\n)(t0)
     .endr
     li      tp, HART_PAGE
-    lla     gp, global_page
-    li      t1, HART_STACK_TOP - HART_PAGE
-    add     sp, tp, t1
+    ld      gp, HART_GP(tp)             # one instruction less than the address
+    ld      sp, HART_SP(tp)
     mv      a0, t0
     call    shootdown_withdraw          # executor -> executor
     csrr    t0, sepc
@@ -52,13 +51,24 @@
     sd      t0, EXECUTOR_PC(a0)
     call    trap                        # executor, cause -> executor to resume
 2:
-    call    trap_prepare                # executor -> executor
+    ld      t0, HART_REAP_DUE(tp)
+    bnez    t0, 5f                      # that comes first
+3:
+    call    shootdown_publish           # executor -> executor
     ld      t0, HART_SWITCHED(tp)
-    beqz    t0, 3f                      # never let go: C has kept s0 … s11
+    beqz    t0, 4f                      # never let go: C has kept s0 … s11
     sd      zero, HART_SWITCHED(tp)
     restore_kept
-3:
+4:
     restore_others
+    exchange_satp
+    .endm
+
+/* What has piled up to be freed. Behind the sret, out of the way. */
+    .macro  reap_first
+5:
+    call    trap_reap                   # executor -> executor to resume
+    j       3b
     .endm
 
 /* The registers that a C function keeps for its caller. */
@@ -100,11 +110,11 @@ trap_entry:
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
     save_call_restore
-    exchange_satp
     sret
+    reap_first
     .size trap_entry, . - trap_entry
 
-/* void trap_exit(struct executor *executor): resume it, after trap_prepare. */
+/* void trap_exit(struct executor *executor): resume it. */
     .globl trap_exit
     .type trap_exit, @function
 trap_exit:
@@ -127,9 +137,9 @@ trap_entry_flushing:
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
     save_call_restore
-    exchange_satp
     sfence.vma
     sret
+    reap_first
     .size trap_entry_flushing, . - trap_entry_flushing
 
     .globl trap_exit_flushing
