@@ -12,8 +12,11 @@ MAKEFLAGS += --no-builtin-rules
 HARTS := 4
 MEM   := 128M
 MMU   := sv39
+RUN   :=
+TEST  :=
 SETTINGS := HARTS MEM MMU RUN TEST V CROSS GDB QEMU PYTHON
-export RUN
+PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+export RUN CROSS QEMU PYTHONPYCACHEPREFIX
 
 # A mistake gets one line.
 GOALS := $(or $(MAKECMDGOALS),kernel)
@@ -23,7 +26,7 @@ NONE := $(filter-out $(SETTINGS),$(foreach v,$(.VARIABLES),$(if $(filter command
 $(if $(NONE),$(error There is no setting '$(firstword $(NONE))': there are $(SETTINGS)))
 check = $(if $(shell printf %s '$($1)' | grep -Ex '$2'),,$(error $1=$($1): give $3))
 $(call check,HARTS,[1-9]|1[0-6],a number of harts from 1 to 16)
-$(call check,MEM,(3[2-9]|[4-9][0-9]|[1-9][0-9]{2,5})M|([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8])G,a size from 32M to 128G)
+$(call check,MEM,(3[2-9]|[4-9][0-9]|[1-9][0-9]{2,4})M|([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8])G,a size from 32M to 128G)
 $(call check,MMU,sv39|sv48,sv39 or sv48)
 
 # What the goals need is found, and installed or named if it is missing.
@@ -104,14 +107,13 @@ qemu-gdb: build/kernel.elf ## run it, waiting for a debugger
 	@echo "The machine waits. In another terminal, in this folder, type: make gdb"
 	@$(MACHINE) -S -gdb unix:build/gdb.sock,server=on,wait=off
 
-gdb: build/kernel.elf user ## attach a debugger to what make qemu-gdb runs
+gdb: ## attach a debugger to what make qemu-gdb runs
 	@test -S build/gdb.sock || { echo "No machine waits here: first type make qemu-gdb in another terminal"; exit 1; }
 	@printf '%s\n' 'set osabi none' 'set architecture riscv:rv64' 'file build/kernel.elf' \
 		'source tools/stag.gdb' 'target remote build/gdb.sock' >build/gdbinit
 	@$(GDB) -q -x build/gdbinit
 
-PYTEST = unset MAKEFLAGS MAKELEVEL MFLAGS; PYTHONPYCACHEPREFIX=$(CURDIR)/build/pycache \
-	$(PYTHON) -m pytest -n 2 $(if $(TEST),-k '$(TEST)') tests
+PYTEST = unset MAKEFLAGS MAKELEVEL MFLAGS RUN; $(PYTHON) -m pytest -n 2 $(if $(TEST),-k '$(TEST)') tests
 test: kernel user ## run the tests that are quick (TEST=word: those with that word in their name)
 	@$(PYTEST) -m 'not slow'
 test-slow: kernel user ## run all tests

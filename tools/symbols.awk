@@ -1,0 +1,18 @@
+# From `nm -n` of the kernel, the table that backtraces look names up in: pairs
+# of address and name, in the order of the addresses. Empty input, empty table.
+$2 ~ /^[tT]$/ && $3 ~ /^[A-Za-z_]/ {
+    address[count] = $1
+    name[count++] = $3
+}
+
+END {
+    print "    .section .rodata.symbols, \"a\""
+    print "    .balign 8"
+    print "    .globl symbol_table, symbol_table_end"
+    print "symbol_table:"
+    for (i = 0; i < count; i++)
+        printf "    .quad 0x%s, name_%d\n", address[i], i
+    print "symbol_table_end:"
+    for (i = 0; i < count; i++)
+        printf "name_%d: .asciz \"%s\"\n", i, name[i]
+}

@@ -1,0 +1,109 @@
+# shellcheck shell=sh
+# Which tools Stag needs and how they are found. Read by setup and doctor.
+#
+# CROSS, GDB, QEMU and PYTHON, where they are set, are taken as they are:
+# `make CROSS=riscv64-elf-` means that compiler and no other.
+
+# first NAME...: prints the first that is a command, fails if none is.
+first() {
+    for name; do
+        if command -v "$name" >/dev/null 2>&1; then
+            echo "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+find_cross() {
+    if [ -n "${CROSS:-}" ]; then
+        echo "$CROSS"
+        return
+    fi
+    gcc=$(first riscv64-linux-gnu-gcc riscv64-unknown-elf-gcc riscv64-elf-gcc \
+        riscv64-none-elf-gcc) && echo "${gcc%gcc}"
+}
+
+# A plain gdb will do if it was built for other machines than its own.
+find_gdb() {
+    first ${GDB:+"$GDB"} gdb-multiarch riscv64-linux-gnu-gdb riscv64-unknown-elf-gdb \
+        riscv64-elf-gdb riscv64-none-elf-gdb && return
+    gdb -batch -ex 'set architecture riscv:rv64' 2>&1 | grep -q 'assumed to be riscv' && echo gdb
+}
+
+find_qemu() {
+    first ${QEMU:+"$QEMU"} qemu-system-riscv64
+}
+
+# A Python with the modules of the tests. The first python3 of PATH may be
+# another than the system's, which has the distribution's modules.
+find_python() {
+    for python in ${PYTHON:+"$PYTHON"} .venv/bin/python3 /usr/bin/python3 python3; do
+        if "$python" -c 'import elftools, pytest, rich, xdist' >/dev/null 2>&1; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# The compiler of host programs: some tests run parts of the kernel on the host.
+find_host_cc() {
+    first gcc cc
+}
+
+# The version number in the first line that `COMMAND --version` prints.
+version_of() {
+    "$@" --version 2>/dev/null |
+        sed -n '1{ s/([^)]*)//g; s/^[^ ]*[^0-9]* \([0-9][0-9.]*\).*/\1/p; }'
+}
+
+# at_least FOUND NEEDED: compares two version numbers.
+at_least() {
+    [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n | sed -n 1p)" = "$2" ]
+}
+
+# What is missing for a purpose: build, qemu, gdb, or test. One name a line.
+missing_for() {
+    find_cross >/dev/null || echo "a RISC-V compiler"
+    case $1 in
+    gdb) find_gdb >/dev/null || echo "gdb for RISC-V" ;;
+    qemu | test) find_qemu >/dev/null || echo "qemu-system-riscv64" ;;
+    esac
+    if [ "$1" = test ]; then
+        find_python >/dev/null || echo "Python's pytest, pytest-xdist, pyelftools and rich"
+        first dtc >/dev/null || echo "dtc"
+        find_host_cc >/dev/null || echo "gcc"
+    fi
+}
+
+# The one line that installs everything on this system; empty if not known.
+install_line() {
+    modules="pytest pytest-xdist pyelftools rich"
+    venv="python3 -m venv .venv && .venv/bin/pip install $modules"
+    if [ "$(uname -s)" = Darwin ]; then
+        echo "brew install make qemu dtc riscv64-elf-gcc riscv64-elf-gdb && $venv"
+    elif first apt-get >/dev/null; then
+        echo "$(as_root)apt-get install --no-install-recommends $(debian_packages)"
+    elif first dnf >/dev/null; then
+        echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb dtc gcc" \
+            "libtsan libasan libubsan python3-pytest python3-pytest-xdist python3-pyelftools" \
+            "python3-rich"
+    elif first pacman >/dev/null; then
+        echo "$(as_root)pacman -S --needed riscv64-linux-gnu-gcc qemu-system-riscv" \
+            "qemu-system-riscv-firmware riscv64-linux-gnu-gdb dtc gcc python-pytest" \
+            "python-pytest-xdist python-pyelftools python-rich"
+    fi
+}
+
+as_root() {
+    [ "$(id -u)" = 0 ] || echo "sudo "
+}
+
+# QEMU's package has another name from Debian 13 on.
+debian_packages() {
+    machine=misc
+    ! apt-cache show qemu-system-riscv >/dev/null 2>&1 || machine=riscv
+    echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch device-tree-compiler gcc libc6-dev" \
+        "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich"
+}
