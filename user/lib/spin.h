@@ -1,0 +1,25 @@
+/*
+ * A spin lock, for the few short places inside the library where a thread must
+ * not sleep because it is just about to arrange for its sleep.
+ *
+ * A holder can be preempted, so a waiter yields instead of spinning hard: with
+ * one hart, the holder could not run otherwise.
+ */
+#pragma once
+#include "call.h"
+
+/* The word is 1 while the lock is held, else 0. Acquire: what the last holder
+ * wrote is seen from here on. */
+static inline void spin_lock(uint32_t *word)
+{
+    while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE) != 0) {
+        while (__atomic_load_n(word, __ATOMIC_RELAXED) != 0)
+            yield();
+    }
+}
+
+/* Release: what we wrote is seen by the next holder. */
+static inline void spin_unlock(uint32_t *word)
+{
+    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
+}
