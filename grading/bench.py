@@ -1,0 +1,165 @@
+"""Counts the instructions of the kernel's operations and shows them beside
+those of other kernels: `make bench`.
+
+What a program can see is counted by the program `bench`, which prints a line
+`BENCH <name> <instructions>` for each operation, on a machine whose clock and
+counters count instructions exactly. What only the kernel can see is counted
+through the debugger, by stepping a function, or by a trace of the boot. So
+every figure is exact, and does not depend on how fast this computer is.
+
+The table goes to the terminal, the figures to build/bench.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from stag.errors import StagError
+from stag.machine import MachineConfig, run_to_exit
+from stag.system import boot, symbols_of
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("STAG_BUILD", ROOT / "build"))
+KERNEL = BUILD / "kernel.elf"
+RESULT = BUILD / "bench.json"
+
+LINE = re.compile(r"^BENCH (\S+) (\d+)\s*$", re.MULTILINE)
+BOOT_GROWTH = 1.10  # of the boot, from 128 MiB to 8 GiB
+
+
+@dataclass(frozen=True)
+class Row:
+    """An operation: its name in BENCH lines, and the figures to compare with."""
+
+    name: str
+    title: str
+    linux: str
+    sel4: str
+    xv6: str
+    goal: int | None
+
+
+ROWS = [
+    Row("null_call", "null system call", "167", "116", "1128", 115),
+    Row("yield_pair", "yield, there and back", "2230", "815", "16122", 400),
+    Row("unpark_nobody", "unpark, nobody waits", "391", "442", "–", 150),
+    Row("park_pending", "park, event pending", "600", "306", "–", 200),
+    Row("block_wake", "block and wake, round trip", "4734", "2574", "95756", 700),
+    Row("page_alloc", "page alloc, not zeroed", "371", "1042", "223", 15),
+    Row("page_free", "page free", "420", "872", "230", 15),
+    Row("page_zero", "zero a page", "565", "–", "12299", 540),
+    Row("map_touch", "map and touch, page of 256", "2006", "802", "24951", 650),
+    Row("unmap", "unmap, a page of 256", "527", "689", "12610", 60),
+    Row("executor_life", "executor, creation to reap", "27093", "9903", "472448", 2500),
+    Row("boot", "boot to user mode, 128 MiB", "30.8M", "0.9M", "416M", 1_000_000),
+    Row("boot_8g", "boot to user mode, 8 GiB", "200M", "–", "26500M", None),
+]
+
+
+def run_program() -> dict[str, int]:
+    """What the program `bench` counts."""
+    code, text = run_to_exit(
+        MachineConfig(KERNEL, harts=1, icount=True, arguments="run=bench"), patience=300
+    )
+    figures = {name: int(count) for name, count in LINE.findall(text.replace("\r\n", "\n"))}
+    if code != 0 or not figures:
+        last = text.strip().splitlines()[-1:] or ["nothing"]
+        raise StagError(f"bench: the program bench failed (exit status {code}): {last[0]}")
+    return figures
+
+
+def count_functions() -> dict[str, int]:
+    """The kernel's fast paths, stepped on an idle hart: the page is of the
+    largest bank, the hart's cache of pages neither empty nor full."""
+    with boot(MachineConfig(KERNEL, harts=1)) as system:
+        system.run_to_prompt()
+        harts = system.harts
+        largest = max(system.allocation().banks, key=lambda bank: bank.size)
+        kept = -1
+        while not 0 <= kept - largest.base < largest.size:
+            kept = harts.call(0, "page_alloc")
+        while not 4 <= len(system.allocation().caches[0]) <= 24:
+            harts.call(0, "page_alloc")
+        _, zero = harts.count_call(0, "page_zero", kept)
+        _, free = harts.count_call(0, "page_free", kept)
+        page, alloc = harts.count_call(0, "page_alloc")
+        if page != kept:
+            raise StagError("bench: page_alloc did not give the page that was just freed")
+        return {"page_alloc": alloc, "page_free": free, "page_zero": zero}
+
+
+def count_boot(memory: str) -> int:
+    """Instructions that the kernel executes before the first of user mode, the
+    firmware's not among them: the lines of a trace."""
+    segments = symbols_of(KERNEL).segments
+    size = max(segment.virtual + segment.size for segment in segments) - segments[0].virtual
+    ranges = tuple((start, size) for start in (segments[0].virtual, segments[0].physical))
+    with tempfile.TemporaryDirectory(prefix="stag-") as directory:
+        trace = Path(directory) / "trace"
+        config = MachineConfig(
+            KERNEL,
+            harts=1,
+            memory=memory,
+            threads="single",
+            trace=trace,
+            trace_ranges=ranges,
+        )
+        with boot(config) as system:
+            system.run_to_user()
+        with trace.open() as lines:
+            return sum(line.startswith("Trace") for line in lines)
+
+
+def measure() -> dict[str, int]:
+    figures = count_functions()
+    figures["boot"] = count_boot("128M")
+    figures["boot_8g"] = count_boot("8G")
+    return figures | run_program()
+
+
+def goal_of(row: Row, figures: dict[str, int]) -> int | None:
+    return int(figures["boot"] * BOOT_GROWTH) if row.name == "boot_8g" else row.goal
+
+
+def table_of(figures: dict[str, int]) -> Table:
+    table = Table(title="Instructions")
+    table.add_column("operation")
+    for column in ("Stag", "goal", "Linux 6.1", "seL4", "xv6"):
+        table.add_column(column, justify="right")
+    for row in ROWS:
+        goal, count = goal_of(row, figures), figures.get(row.name)
+        shown = "–" if count is None else f"{count:,}"
+        if count is not None and goal is not None:
+            shown = f"[{'green' if count <= goal else 'red'}]{shown}[/]"
+        limit = "–" if goal is None else f"{goal:,}"
+        table.add_row(row.title, shown, limit, row.linux, row.sel4, row.xv6)
+    known = {row.name for row in ROWS}
+    others = {name: count for name, count in figures.items() if name not in known}
+    if others:
+        table.add_section()
+    for name, count in others.items():
+        table.add_row(name.replace("_", " "), f"{count:,}", "", "", "", "")
+    return table
+
+
+def main() -> int:
+    try:
+        figures = measure()
+    except StagError as error:
+        print(error, file=sys.stderr)
+        return 1
+    Console().print(table_of(figures))
+    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
