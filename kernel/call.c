@@ -73,8 +73,8 @@ struct executor *call_start(struct executor *self)
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
     if (executor == NULL)
         return call_result(self, -EBADF);
-    int error = executor_start(executor, user(self->x[REG_A1]), user(self->x[REG_A2]),
-                               self->x[REG_A3]);
+    int error =
+        executor_start(executor, user(self->x[REG_A1]), user(self->x[REG_A2]), self->x[REG_A3]);
     executor_put(executor);
     return call_result(self, error);
 }
@@ -172,8 +172,8 @@ struct executor *call_inspect(struct executor *self)
     struct executor_info info;
     inspect(executor, &info);
     executor_put(executor);
-    return call_result(self, user_memory_write(self->space, user(self->x[REG_A1]), &info,
-                                               sizeof(info)));
+    return call_result(self,
+                       user_memory_write(self->space, user(self->x[REG_A1]), &info, sizeof(info)));
 }
 
 /* console_write(buffer, length): at most CONSOLE_WRITE_MAX bytes. The number

@@ -35,22 +35,22 @@ struct space *call_space(struct executor *self, user_t va);
 struct executor *call_executor(struct executor *self, user_t va);
 
 /* The handlers. Arguments, results and errors stand above each. */
-struct executor *call_yield(struct executor *self);            /* call.c */
-struct executor *call_terminate(struct executor *self);        /* call.c */
-struct executor *call_map(struct executor *self);              /* map.c */
-struct executor *call_unmap(struct executor *self);            /* unmap.c */
-struct executor *call_share(struct executor *self);            /* map.c */
-struct executor *call_create_space(struct executor *self);     /* handle.c */
-struct executor *call_create_executor(struct executor *self);  /* handle.c */
-struct executor *call_start(struct executor *self);            /* call.c */
-struct executor *call_resume(struct executor *self);           /* call.c */
-struct executor *call_stop(struct executor *self);             /* call.c */
-struct executor *call_destroy(struct executor *self);          /* handle.c */
-struct executor *call_supervise(struct executor *self);        /* call.c */
-struct executor *call_inspect(struct executor *self);          /* call.c */
-struct executor *call_park(struct executor *self);             /* park.c */
-struct executor *call_park_if(struct executor *self);          /* park.c */
-struct executor *call_park_and_swap(struct executor *self);    /* park.c */
-struct executor *call_unpark(struct executor *self);           /* park.c */
-struct executor *call_console_write(struct executor *self);    /* call.c */
-struct executor *call_console_read(struct executor *self);     /* call.c */
+struct executor *call_yield(struct executor *self);           /* call.c */
+struct executor *call_terminate(struct executor *self);       /* call.c */
+struct executor *call_map(struct executor *self);             /* map.c */
+struct executor *call_unmap(struct executor *self);           /* unmap.c */
+struct executor *call_share(struct executor *self);           /* map.c */
+struct executor *call_create_space(struct executor *self);    /* handle.c */
+struct executor *call_create_executor(struct executor *self); /* handle.c */
+struct executor *call_start(struct executor *self);           /* call.c */
+struct executor *call_resume(struct executor *self);          /* call.c */
+struct executor *call_stop(struct executor *self);            /* call.c */
+struct executor *call_destroy(struct executor *self);         /* handle.c */
+struct executor *call_supervise(struct executor *self);       /* call.c */
+struct executor *call_inspect(struct executor *self);         /* call.c */
+struct executor *call_park(struct executor *self);            /* park.c */
+struct executor *call_park_if(struct executor *self);         /* park.c */
+struct executor *call_park_and_swap(struct executor *self);   /* park.c */
+struct executor *call_unpark(struct executor *self);          /* park.c */
+struct executor *call_console_write(struct executor *self);   /* call.c */
+struct executor *call_console_read(struct executor *self);    /* call.c */

@@ -18,7 +18,7 @@ static struct lock console_lock;
 
 /* Under console_lock. */
 static char ring[RING_SIZE];
-static uint64_t ring_in, ring_out; /* free-running */
+static uint64_t ring_in, ring_out;   /* free-running */
 static struct executor *ring_reader; /* holds a reference; may be peeked at without */
 
 void console_init(void)

@@ -19,7 +19,7 @@
 #include "timer.h"
 
 static struct lock deadline_lock;
-static struct executor *heap;       /* under deadline_lock */
+static struct executor *heap;            /* under deadline_lock */
 static uint64_t nearest = DEADLINE_NONE; /* written under it */
 
 static uint64_t rank(const struct executor *node)

@@ -113,8 +113,7 @@ static void read_memory(const struct node *node, const struct node *parent)
         stop("devicetree: node '%s' has addresses of more than 64 bits, or none", node->name);
     for (uint32_t i = 0; (i + cells) * 4 <= node->reg.size; i += cells) {
         uint64_t start = property_number(node->reg, i, parent->address_cells);
-        uint64_t size =
-            property_number(node->reg, i + parent->address_cells, parent->size_cells);
+        uint64_t size = property_number(node->reg, i + parent->address_cells, parent->size_cells);
         if (size == 0)
             continue;
         if (start + size < start || start + size > 1ul << 56)

@@ -52,8 +52,8 @@ bool executor_get_unless_zero(struct executor *executor)
     do {
         if (references == 0)
             return false;
-    } while (!__atomic_compare_exchange_n(&executor->references, &references, references + 1,
-                                          false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&executor->references, &references, references + 1, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
     return true;
 }
 

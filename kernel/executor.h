@@ -28,10 +28,10 @@ struct executor {
 
     struct executor *next; /* in the run queue, or a private list */
     uint64_t line_100;
-    uint64_t satp;        /* its space's; known to the assembler */
-    struct space *space;  /* valid until it has ended */
-    struct hart *hart;    /* where it runs, or ran last */
-    uint64_t started;     /* it counts in space->live; holder of EXECUTING */
+    uint64_t satp;       /* its space's; known to the assembler */
+    struct space *space; /* valid until it has ended */
+    struct hart *hart;   /* where it runs, or ran last */
+    uint64_t started;    /* it counts in space->live; holder of EXECUTING */
     uint8_t line_130[0x200 - 0x130];
 
     uint64_t state;     /* STATE_… of abi.h */

@@ -112,8 +112,7 @@ static void map_stack(struct space *space)
         if (page == NULL)
             stop("first program: not enough RAM");
         page_zero(page);
-        must(map_page(space, user(va), phys_from_linear(page),
-                      PTE_MEMORY | PTE_U | PTE_R | PTE_W),
+        must(map_page(space, user(va), phys_from_linear(page), PTE_MEMORY | PTE_U | PTE_R | PTE_W),
              "no stack");
     }
 }

@@ -88,8 +88,7 @@ struct executor *call_create_executor(struct executor *self)
     struct executor *executor;
     int error = executor_create(space, &executor);
     if (error == 0) {
-        error = map_page(self->space, va, phys_from_linear(executor),
-                         PTE_EXECUTOR | PTE_R | PTE_W);
+        error = map_page(self->space, va, phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W);
         if (error != 0)
             executor_put(executor);
     }

@@ -32,15 +32,15 @@ struct hart {
     uint64_t reap_due;         /* 1: there is something to reap (reap.h) */
     uint64_t kernel_satp;
 
-    struct hart *self;         /* linear-map address of this page */
-    uint64_t index;            /* 0 … hart_count - 1 */
-    uint64_t id;               /* the firmware's number */
-    uint64_t seen_offset;      /* of this hart's word in a space's page (space.h) */
-    uint64_t ranks_held;       /* bit r: holds a lock of rank r (lock.h) */
-    uint64_t timer_at;         /* `time` at which the timer is set to go off */
+    struct hart *self;               /* linear-map address of this page */
+    uint64_t index;                  /* 0 … hart_count - 1 */
+    uint64_t id;                     /* the firmware's number */
+    uint64_t seen_offset;            /* of this hart's word in a space's page (space.h) */
+    uint64_t ranks_held;             /* bit r: holds a lock of rank r (lock.h) */
+    uint64_t timer_at;               /* `time` at which the timer is set to go off */
     struct executor *reap_executors; /* without references, to be freed */
     struct space *reap_spaces;       /* the same, or to be torn down */
-    uint64_t panicking; /* a panic is being printed by this hart */
+    uint64_t panicking;              /* a panic is being printed by this hart */
     uint8_t line_1[0x200 - 0x40 - 120];
 
     /* Written by the hart that hands the MCS lock over. */

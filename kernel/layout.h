@@ -16,14 +16,14 @@
 #pragma once
 #include <stag/abi.h>
 
-#define KERNEL_IMAGE     0xffffffc000000000
-#define KERNEL_IMAGE_PA  0x80200000 /* as linked; it runs wherever it is loaded */
-#define HART_PAGE        0xffffffc040000000
-#define HART_STACK       (HART_PAGE + 0x2000)
-#define HART_STACK_SIZE  0x2000
-#define HART_STACK_TOP   (HART_STACK + HART_STACK_SIZE)
-#define LINEAR_MAP       0xffffffe000000000
-#define LINEAR_MAP_SIZE  0x0000002000000000 /* 128 GiB, to the end of the address space */
+#define KERNEL_IMAGE    0xffffffc000000000
+#define KERNEL_IMAGE_PA 0x80200000 /* as linked; it runs wherever it is loaded */
+#define HART_PAGE       0xffffffc040000000
+#define HART_STACK      (HART_PAGE + 0x2000)
+#define HART_STACK_SIZE 0x2000
+#define HART_STACK_TOP  (HART_STACK + HART_STACK_SIZE)
+#define LINEAR_MAP      0xffffffe000000000
+#define LINEAR_MAP_SIZE 0x0000002000000000 /* 128 GiB, to the end of the address space */
 
 #define HARTS_MAX 16
 

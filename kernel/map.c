@@ -21,8 +21,8 @@ struct replaced {
 
 bool map_range_valid(uint64_t va, uint64_t pages)
 {
-    return page_aligned(va) && va != 0 && va < user_end() && pages != 0 &&
-           pages <= MAP_PAGES_MAX && pages <= (user_end() - va) >> PAGE_SHIFT;
+    return page_aligned(va) && va != 0 && va < user_end() && pages != 0 && pages <= MAP_PAGES_MAX &&
+           pages <= (user_end() - va) >> PAGE_SHIFT;
 }
 
 /* Read alone, read and write, or read and execute. */
@@ -97,8 +97,7 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
 /* Put new pages off `pages` into [va, end), and note what they take the place
  * of. Returns whether there was anything. */
 static bool fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t bits,
-                       struct page_list *pages, struct page_list *tables,
-                       struct replaced *replaced)
+                       struct page_list *pages, struct page_list *tables, struct replaced *replaced)
 {
     uint64_t noted = 0;
     while (va < end) {
@@ -268,8 +267,8 @@ struct executor *call_share(struct executor *self)
     struct space *to = call_space(self, user(self->x[REG_A2]));
     struct page_list tables = {0};
     if (from != NULL && to != NULL) {
-        error = page_list_fill(&tables,
-                               page_table_needs(to_va, to_va + (count << PAGE_SHIFT)), false);
+        error =
+            page_list_fill(&tables, page_table_needs(to_va, to_va + (count << PAGE_SHIFT)), false);
         if (error == 0) {
             space_lock_both(from, to);
             error = share_range(from, from_va, to, to_va, count, prot, &tables);

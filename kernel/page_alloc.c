@@ -79,8 +79,7 @@ static inline uint64_t *entry_of_page(const void *page, const void *caller)
     return LIKELY(entry != NULL) ? entry : entry_search((uint64_t)page, caller);
 }
 
-__attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page,
-                                                                        uint64_t entry,
+__attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page, uint64_t entry,
                                                                         const void *caller)
 {
     if (entry & ENTRY_ALLOCATED)

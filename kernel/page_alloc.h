@@ -15,8 +15,8 @@
 #pragma once
 #include "address.h"
 
-#define ENTRY_COUNT_ONE 2                    /* step of the count */
-#define ENTRY_ALLOCATED 1                    /* an allocated page with count 0 */
+#define ENTRY_COUNT_ONE 2                                   /* step of the count */
+#define ENTRY_ALLOCATED 1                                   /* an allocated page with count 0 */
 #define ENTRY_FIRST     (ENTRY_ALLOCATED + ENTRY_COUNT_ONE) /* with count 1 */
 
 /* Free pages that were taken out of use together, linked by their entries. */

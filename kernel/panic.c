@@ -65,11 +65,10 @@ static void print_location(const char *address)
 /* Is [frame - 16, frame) in memory that is a stack of this hart? */
 static bool on_a_stack(uint64_t frame)
 {
-    return frame % 8 == 0 &&
-           ((frame - 16 >= HART_STACK && frame <= HART_STACK_TOP) ||
-            (frame - 16 >= HART_PAGE && frame <= EMERGENCY_STACK_TOP) ||
-            (frame - 16 >= (uint64_t)boot_stack &&
-             frame <= (uint64_t)boot_stack + HART_STACK_SIZE));
+    return frame % 8 == 0 && ((frame - 16 >= HART_STACK && frame <= HART_STACK_TOP) ||
+                              (frame - 16 >= HART_PAGE && frame <= EMERGENCY_STACK_TOP) ||
+                              (frame - 16 >= (uint64_t)boot_stack &&
+                               frame <= (uint64_t)boot_stack + HART_STACK_SIZE));
 }
 
 /* From frame pointer to frame pointer: below each stand the return address and
@@ -94,12 +93,12 @@ static void print_backtrace(const char *pc, uint64_t frame)
 static void print_registers(const uint64_t *x)
 {
     static const char names[31][4] = {
-        "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1", "a0",  "a1",  "a2", "a3", "a4", "a5", "a6",
-        "a7", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
+        "ra", "sp", "gp", "tp",  "t0",  "t1", "t2", "s0", "s1", "a0", "a1",
+        "a2", "a3", "a4", "a5",  "a6",  "a7", "s2", "s3", "s4", "s5", "s6",
+        "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6",
     };
     for (int i = 0; i < 31; i++)
-        print("%3s %016lx%s", names[i], x[i],
-              i % 4 == 3 || i == 30 ? "\n" : "  ");
+        print("%3s %016lx%s", names[i], x[i], i % 4 == 3 || i == 30 ? "\n" : "  ");
 }
 
 static void print_hart(void)

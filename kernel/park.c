@@ -85,8 +85,7 @@ void park_finish(struct executor *executor)
         taken = 0;
         if ((seen & STATE_REASON) == STATE_REASON_EVENT)
             taken = seen >> STATE_EVENTS_SHIFT & executor->wait_mask;
-    } while (!state_change(executor, &seen,
-                           seen & ~STATE_REASON & ~(taken << STATE_EVENTS_SHIFT)));
+    } while (!state_change(executor, &seen, seen & ~STATE_REASON & ~(taken << STATE_EVENTS_SHIFT)));
     executor->x[REG_A0] = taken != 0 ? taken : (uint64_t)-ETIMEDOUT;
 }
 
@@ -229,8 +228,8 @@ int executor_resume(struct executor *executor)
     /* The lock keeps a fault that strikes at once from being forgotten. */
     lock_acquire(&executor->lock, LOCK_EXECUTOR);
     do {
-        int error = seen & STATE_TERMINATED  ? -ESRCH
-                    : !(seen & STATE_STOPPED) ? -EBUSY
+        int error = seen & STATE_TERMINATED                                  ? -ESRCH
+                    : !(seen & STATE_STOPPED)                                ? -EBUSY
                     : !__atomic_load_n(&executor->started, __ATOMIC_RELAXED) ? -EINVAL
                                                                              : 0;
         if (error != 0) {

@@ -75,8 +75,8 @@ static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cur
     if (shift == PAGE_SHIFT)
         return clear_leaves(table, cursor);
     uint64_t cleared = 0, last = last_here(cursor, shift);
-    for (pte_t *entry = entry_here(table, cursor, shift);
-         cursor->va < last && cursor->budget > 0; entry++) {
+    for (pte_t *entry = entry_here(table, cursor, shift); cursor->va < last && cursor->budget > 0;
+         entry++) {
         pte_t pte = pte_load(entry);
         cursor->budget--;
         if (!(pte & PTE_V)) {

@@ -15,8 +15,8 @@ void *user_memory_at(struct space *space, user_t va, uint64_t prot);
 
 /* Copy from and to a program's memory. 0, or -EFAULT if any part of it may not
  * be read, or written; then it may be written in part. Takes the lock. */
-__attribute__((warn_unused_result)) int user_memory_read(struct space *space, void *to,
-                                                         user_t from, uint64_t size);
+__attribute__((warn_unused_result)) int user_memory_read(struct space *space, void *to, user_t from,
+                                                         uint64_t size);
 __attribute__((warn_unused_result)) int user_memory_write(struct space *space, user_t to,
                                                           const void *from, uint64_t size);
 

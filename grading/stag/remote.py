@@ -316,10 +316,12 @@ class Remote:
     def wait(self, timeout: float) -> Stop:
         """Wait for the stop that ends a resume. GuestHang after `timeout`
         seconds, with the machine still running."""
-        while True:
-            answer = self._receive(timeout)
-            if answer[:1] in (b"T", b"S", b"W", b"X"):
-                break
+        try:
+            while (answer := self._receive(timeout))[:1] not in (b"T", b"S", b"W", b"X"):
+                pass
+        except GuestExit:
+            self.running = False
+            raise
         self.running = False
         stop = _parse_stop(answer)
         self._selected = stop.hart

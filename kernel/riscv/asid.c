@@ -43,8 +43,8 @@ bool asid_alloc(uint64_t *asid)
             if (number >= asid_count)
                 break;
             /* Acquire: the end of the space that had it comes first. */
-            if (__atomic_compare_exchange_n(&used[word], &seen, seen | bit, false,
-                                            __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+            if (__atomic_compare_exchange_n(&used[word], &seen, seen | bit, false, __ATOMIC_ACQUIRE,
+                                            __ATOMIC_RELAXED)) {
                 __atomic_store_n(&search_from, word, __ATOMIC_RELAXED);
                 *asid = number;
                 return true;

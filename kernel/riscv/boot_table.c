@@ -24,8 +24,7 @@ extern char image_end[]; /* kernel.ld */
 static void map_gib(uint64_t va, uint64_t pa, uint64_t rights)
 {
     boot_root.entries[level_index(va, LEVEL_1_GIB)] =
-        pte_make(phys(round_down(pa, level_size(LEVEL_1_GIB))),
-                 rights | PTE_V | PTE_A | PTE_D);
+        pte_make(phys(round_down(pa, level_size(LEVEL_1_GIB))), rights | PTE_V | PTE_A | PTE_D);
 }
 
 uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
@@ -44,8 +43,7 @@ uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
     boot_root.entries[level_index(KERNEL_IMAGE, LEVEL_1_GIB)] =
         pte_make(phys((uint64_t)&boot_image), PTE_V);
     map_gib(BOOT_TREE_MAP, tree_address, PTE_R);
-    map_gib(BOOT_TREE_MAP + level_size(LEVEL_1_GIB), tree_address + level_size(LEVEL_1_GIB),
-            PTE_R);
+    map_gib(BOOT_TREE_MAP + level_size(LEVEL_1_GIB), tree_address + level_size(LEVEL_1_GIB), PTE_R);
     boot_satp = SATP_MODE_SV39 | (uint64_t)&boot_root >> PAGE_SHIFT;
     return boot_satp;
 }

@@ -16,17 +16,17 @@
 #define SIE_TIMER    (1ul << INTERRUPT_TIMER)
 #define SIE_EXTERNAL (1ul << INTERRUPT_EXTERNAL)
 
-#define CAUSE_FETCH_FAULT       1
-#define CAUSE_ILLEGAL           2
-#define CAUSE_LOAD_FAULT        5
-#define CAUSE_STORE_FAULT       7
-#define CAUSE_ECALL_USER        8
+#define CAUSE_FETCH_FAULT      1
+#define CAUSE_ILLEGAL          2
+#define CAUSE_LOAD_FAULT       5
+#define CAUSE_STORE_FAULT      7
+#define CAUSE_ECALL_USER       8
 #define CAUSE_FETCH_PAGE_FAULT 12
 #define CAUSE_LOAD_PAGE_FAULT  13
 #define CAUSE_STORE_PAGE_FAULT 15
 
-#define SATP_MODE_SV39 (8ul << 60)
-#define SATP_MODE_SV48 (9ul << 60)
+#define SATP_MODE_SV39  (8ul << 60)
+#define SATP_MODE_SV48  (9ul << 60)
 #define SATP_ASID_SHIFT 44
 
 #define csr_read(name)                                                                             \

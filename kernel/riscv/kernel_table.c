@@ -64,8 +64,8 @@ static void map_device(uint64_t pa, uint64_t size)
 static void map_linear(uint64_t start, uint64_t end)
 {
     if (start < end)
-        page_table_map(template, (uint64_t)linear_from_phys(phys(start)), phys(start),
-                       end - start, PTE_R | PTE_W | PTE_G);
+        page_table_map(template, (uint64_t)linear_from_phys(phys(start)), phys(start), end - start,
+                       PTE_R | PTE_W | PTE_G);
 }
 
 /* All RAM but what the firmware does not want mapped. */

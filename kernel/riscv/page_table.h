@@ -43,9 +43,9 @@ struct page_table {
 };
 
 /* Set at boot. */
-extern uint32_t page_table_levels; /* 3 or 4 */
+extern uint32_t page_table_levels;     /* 3 or 4 */
 extern uint32_t page_table_root_shift; /* of the root's index in an address */
-extern uint64_t page_table_user_end; /* first address above the user half */
+extern uint64_t page_table_user_end;   /* first address above the user half */
 
 static inline uint64_t user_end(void)
 {
