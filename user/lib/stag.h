@@ -14,6 +14,7 @@
  *   sync.h       mutex, condition variable
  *   semaphore.h  counting semaphore
  *   spin.h       spin lock
+ *   compiler.h   CAS_ORDER, the order of a compare-and-swap that releases
  *   elf.h        elf_check: is it a program?
  *   spawn.h      spawn, process_end: programs in spaces of their own
  *   child.h      child_settled: has a child faulted or ended, and how?
@@ -41,6 +42,7 @@
 #pragma once
 #include "call.h"
 #include "child.h"
+#include "compiler.h"
 #include "device.h"
 #include "elf.h"
 #include "handle.h"

@@ -38,9 +38,12 @@
  * wrote `waiting` and `wait_next`; the holder takes the list by an acquire.
  * Pushes are read-modify-writes, so the holder, who reads the last of them,
  * is ordered after all of them (they form one release sequence).
+ * (compiler.h says why a compare-and-swap that releases is written as one that
+ * is sequentially consistent.)
  */
 #include "sync.h"
 #include "call.h"
+#include "compiler.h"
 #include "thread.h"
 
 #define MUTEX_HELD 1u
@@ -82,8 +85,8 @@ void mutex_lock(struct mutex *mutex)
             continue; /* free by now: try again */
         self->wait_next = word >> 1;
         __atomic_store_n(&self->waiting, 1, __ATOMIC_RELAXED);
-        if (__atomic_compare_exchange_n(&mutex->word, &word, in_line, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED)) {
+        if (__atomic_compare_exchange_n(&mutex->word, &word, in_line, false, CAS_ORDER,
+                                        CAS_ORDER)) {
             wait_for_grant(self);
             return; /* it was handed over to us */
         }
@@ -110,8 +113,7 @@ void mutex_unlock(struct mutex *mutex)
 {
     if (mutex->queue == 0) {
         uint32_t word = MUTEX_HELD;
-        if (__atomic_compare_exchange_n(&mutex->word, &word, 0, false, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&mutex->word, &word, 0, false, CAS_ORDER, CAS_ORDER))
             return; /* nobody waits */
         mutex_collect(mutex);
     }

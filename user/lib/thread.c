@@ -18,6 +18,7 @@
  */
 #include "thread.h"
 #include "call.h"
+#include "compiler.h"
 #include "slots.h"
 #include <stdbool.h>
 
@@ -113,9 +114,7 @@ int64_t thread_join(struct thread *thread, int64_t *result)
 
     if (thread->number == 0)
         return -EINVAL;
-    /* Acquire, when it has ended already: its result is read below. */
-    if (__atomic_compare_exchange_n(&thread->ended, &seen, me, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE)) {
+    if (__atomic_compare_exchange_n(&thread->ended, &seen, me, false, CAS_ORDER, CAS_ORDER)) {
         while (__atomic_load_n(&thread->ended, __ATOMIC_ACQUIRE) == me)
             park_if(&thread->ended, me, DEADLINE_NONE);
     } else if (seen != THREAD_ENDED) {
