@@ -160,7 +160,9 @@ void panic(const char *format, ...)
     va_end(arguments);
     print("\n");
     print_hart();
-    print_backtrace(__builtin_return_address(0), (uint64_t)__builtin_frame_address(0));
+    /* From the caller on: its frame is the one below which ours stands. */
+    const uint64_t *frame = __builtin_frame_address(0);
+    print_backtrace(__builtin_return_address(0), frame[-2]);
     print("----------------------\n");
     end();
 }
