@@ -50,17 +50,17 @@ class Row:
 ROWS = [
     Row("null_call", "null system call", "167", "116", "1128", 115),
     Row("yield_pair", "yield, there and back", "2230", "815", "16122", 400),
-    Row("unpark_nobody", "unpark, nobody waits", "391", "442", "–", 150),
-    Row("park_pending", "park, event pending", "600", "306", "–", 200),
+    Row("unpark_nobody", "unpark, nobody waits", "391", "442", "-", 150),
+    Row("park_pending", "park, event pending", "600", "306", "-", 200),
     Row("block_wake", "block and wake, round trip", "4734", "2574", "95756", 700),
     Row("page_alloc", "page alloc, not zeroed", "371", "1042", "223", 15),
     Row("page_free", "page free", "420", "872", "230", 15),
-    Row("page_zero", "zero a page", "565", "–", "12299", 540),
+    Row("page_zero", "zero a page", "565", "-", "12299", 540),
     Row("map_touch", "map and touch, page of 256", "2006", "802", "24951", 650),
     Row("unmap", "unmap, a page of 256", "527", "689", "12610", 60),
     Row("executor_life", "executor, creation to reap", "27093", "9903", "472448", 2500),
     Row("boot", "boot to user mode, 128 MiB", "30.8M", "0.9M", "416M", 1_000_000),
-    Row("boot_8g", "boot to user mode, 8 GiB", "200M", "–", "26500M", None),
+    Row("boot_8g", "boot to user mode, 8 GiB", "200M", "-", "26500M", None),
 ]
 
 
@@ -136,10 +136,10 @@ def table_of(figures: dict[str, int]) -> Table:
         table.add_column(column, justify="right")
     for row in ROWS:
         goal, count = goal_of(row, figures), figures.get(row.name)
-        shown = "–" if count is None else f"{count:,}"
+        shown = "-" if count is None else f"{count:,}"
         if count is not None and goal is not None:
             shown = f"[{'green' if count <= goal else 'red'}]{shown}[/]"
-        limit = "–" if goal is None else f"{goal:,}"
+        limit = "-" if goal is None else f"{goal:,}"
         table.add_row(row.title, shown, limit, row.linux, row.sel4, row.xv6)
     known = {row.name for row in ROWS}
     others = {name: count for name, count in figures.items() if name not in known}

@@ -88,8 +88,7 @@ def reserved(tree: Devicetree) -> list[tuple[int, int]]:
         if "no-map" in node.properties and "reg" in node.properties:
             values = node.wide("reg")
             areas += [
-                (start, start + size)
-                for start, size in zip(values[::2], values[1::2], strict=True)
+                (start, start + size) for start, size in zip(values[::2], values[1::2], strict=True)
             ]
     return sorted(areas)
 

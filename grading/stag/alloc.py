@@ -16,6 +16,7 @@ information; how it keeps them is not.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .errors import StagError
@@ -118,9 +119,7 @@ class _Reader:
             address = self.memory.u64(self.symbols["banks"] + index * WORD)
             values = layout.decode(self.memory.read(address, layout.size))
             words = array("Q")
-            words.frombytes(
-                self.memory.read(values["entries"], values["marked"] // PAGE * WORD)
-            )
+            words.frombytes(self.memory.read(values["entries"], values["marked"] // PAGE * WORD))
             banks.append(
                 Bank(values["base"], values["size"], values["marked"], values["entries"], words)
             )
@@ -198,7 +197,11 @@ def read_allocation(symbols: Symbols, memory: TranslatedMemory) -> Allocation:
     return state
 
 
-def _read_queue(reader: _Reader, state: Allocation, free_page) -> None:  # noqa: ANN001
+def _read_queue(
+    reader: _Reader,
+    state: Allocation,
+    free_page: Callable[[int, str], tuple[int, int] | None],
+) -> None:
     entry, tail = reader.queue_ends()
     if entry == 0:
         raise StagError("a hart is taking pages off the free queue: let it finish first")
@@ -224,6 +227,4 @@ def _read_queue(reader: _Reader, state: Allocation, free_page) -> None:  # noqa:
             break
         entry = word
     if entry != tail:
-        state.defects.append(
-            f"the free queue ends at entry {entry:#x}, its tail says {tail:#x}"
-        )
+        state.defects.append(f"the free queue ends at entry {entry:#x}, its tail says {tail:#x}")

@@ -16,6 +16,7 @@ import ctypes
 import functools
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -70,7 +72,9 @@ def require_qemu() -> str:
 
 @functools.cache
 def qemu_version() -> tuple[int, int]:
-    done = subprocess.run([require_qemu(), "--version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [require_qemu(), "--version"], capture_output=True, text=True, check=False
+    )
     found = re.search(r"version (\d+)\.(\d+)", done.stdout)
     if found is None:
         raise InfrastructureError(f"{QEMU} does not tell its version: {done.stderr.strip()}")
@@ -140,23 +144,29 @@ class Serial:
         self._thread.start()
 
     def _read(self) -> None:
-        while True:
+        while not self._closed:
+            select.select([self._connection], [], [])
+            with self._arrived:
+                self._take()
+                self._arrived.notify_all()
+
+    def _take(self) -> None:
+        """Take in all that has come. The lock is held."""
+        while not self._closed:
             try:
-                data = self._connection.recv(1 << 16)
+                data = self._connection.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
             except OSError:
                 data = b""
-            with self._arrived:
-                if data:
-                    self._data += data
-                else:
-                    self._closed = True
-                self._arrived.notify_all()
-            if not data:
-                return
+            self._data += data
+            self._closed = not data
 
     @property
     def data(self) -> bytes:
+        """Everything that the guest has sent up to now."""
         with self._arrived:
+            self._take()
             return bytes(self._data)
 
     @property
@@ -204,6 +214,7 @@ class Machine:
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _remote: Remote | None = field(default=None, repr=False)
     _serial: Serial | None = field(default=None, repr=False)
+    _files: ExitStack = field(default_factory=ExitStack, repr=False)
 
     @classmethod
     def of(cls, kernel: Path, **settings: object) -> Machine:
@@ -238,7 +249,7 @@ class Machine:
         if self.config.debug:
             stub = inherited("stub")
             command += ["-gdb", "chardev:stub", "-S"]
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the machine
+        self._errors = self._files.enter_context(tempfile.TemporaryFile())
         try:
             self._process = subprocess.Popen(
                 command,
@@ -361,8 +372,7 @@ class Machine:
         if self._serial is not None:
             self._serial.finish()
             self._serial.close()
-        if getattr(self, "_errors", None) is not None:
-            self._errors.close()
+        self._files.close()
 
 
 def run_to_exit(config: MachineConfig, patience: float = 60.0) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from elftools.common.exceptions import ELFError
 from elftools.dwarf.die import DIE
+from elftools.dwarf.dwarfinfo import DWARFInfo
 from elftools.elf.elffile import ELFFile
 
 from .errors import InfrastructureError, StagError
@@ -106,9 +108,8 @@ class Symbols:
         self.path = path
         if not path.is_file():
             raise InfrastructureError(f"{path} does not exist: build it first (make)")
-        self._file = path.open("rb")
         try:
-            self._elf = ELFFile(self._file)
+            self._elf = ELFFile(io.BytesIO(path.read_bytes()))
         except ELFError as error:
             raise InfrastructureError(f"{path} is no ELF file: {error}") from None
 
@@ -227,7 +228,7 @@ class Symbols:
     # Debug information
 
     @cached_property
-    def _dwarf(self):  # noqa: ANN202, elftools has no types
+    def _dwarf(self) -> DWARFInfo:
         if not self._elf.has_dwarf_info():
             raise InfrastructureError(f"{self.path} has no debug information")
         return self._elf.get_dwarf_info()
@@ -267,9 +268,7 @@ class Symbols:
                 if state.end_sequence:
                     rows.setdefault(state.address, None)
                 elif 0 <= state.file - first < len(files):
-                    rows[state.address] = Line(
-                        files[state.file - first].name.decode(), state.line
-                    )
+                    rows[state.address] = Line(files[state.file - first].name.decode(), state.line)
         addresses = sorted(rows)
         return addresses, [rows[address] for address in addresses]
 

@@ -1,0 +1,296 @@
+"""The kernel boots on every machine it is promised for, and says in one line
+why it does not boot on others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import KERNEL, BootSystem
+from stag.devicetree import Devicetree, Node, of_qemu
+from stag.images import move_load_address
+from stag.machine import MachineConfig, run_to_exit
+from stag.pagetable import PAGE
+from stag.symbols import Symbols
+from stag.system import System
+
+MIB = 1 << 20
+GIB = 1 << 30
+slow = pytest.mark.slow
+COMMAND = "run=usertests" if (KERNEL.parent / "user" / "usertests.elf").exists() else "run=hello"
+QUICK = "run=hello"
+
+
+def check_boot(config: MachineConfig, patience: float = 120) -> str:
+    code, text = run_to_exit(config, patience)
+    assert code == 0, f"exit status {code}; the console said last:\n{text[-1500:]}"
+    return text
+
+
+# The matrix. `make test` takes a few of its points, the slow tests all.
+
+
+@pytest.mark.parametrize(
+    ("harts", "memory", "mmu"),
+    [(1, "64M", "sv48"), (2, "128M", "sv39"), (16, "2G", "sv39"), (4, "8G", "sv48")],
+)
+def test_some_machines(harts: int, memory: str, mmu: str) -> None:
+    check_boot(MachineConfig(KERNEL, harts, memory, mmu, arguments=QUICK))  # type: ignore[arg-type]
+
+
+@slow
+@pytest.mark.parametrize("mmu", ["sv39", "sv48"])
+@pytest.mark.parametrize("memory", ["64M", "128M", "2G", "8G"])
+@pytest.mark.parametrize("harts", [1, 2, 4, 8, 16])
+def test_all_machines(harts: int, memory: str, mmu: str) -> None:
+    config = MachineConfig(KERNEL, harts, memory, mmu, arguments=COMMAND)  # type: ignore[arg-type]
+    check_boot(config, patience=900)
+
+
+def test_usertests() -> None:
+    check_boot(MachineConfig(KERNEL, 4, arguments=COMMAND), patience=600)
+
+
+def test_most_memory() -> None:
+    """All that the linear map has room for. The host gives it page by page."""
+    backend = "memory-backend-ram,id=ram,size=128G,reserve=off"
+    extra = ("-object", backend, "-machine", "memory-backend=ram")
+    check_boot(MachineConfig(KERNEL, 2, "128G", arguments=QUICK, extra=extra))
+
+
+def test_least_memory() -> None:
+    check_boot(MachineConfig(KERNEL, 1, "32M", arguments=QUICK))
+
+
+def test_failure_shows_in_the_exit_status() -> None:
+    """Otherwise none of these tests would mean anything."""
+    code, _ = run_to_exit(MachineConfig(KERNEL, 1, arguments="run=no-such-program"))
+    assert code == 1
+
+
+def test_one_failure_among_commands_is_enough() -> None:
+    code, text = run_to_exit(MachineConfig(KERNEL, 1, arguments="run=hello; no-such-program; mem"))
+    assert code == 1
+    assert "mem" in text.rpartition("no-such-program")[2]
+
+
+# Places
+
+
+@pytest.mark.parametrize("mmu", ["sv39", "sv48"])
+@pytest.mark.parametrize("address", [0x80200000, 0x80400000, 0x84600000], ids=hex)
+def test_load_addresses(tmp_path: Path, address: int, mmu: str) -> None:
+    linked = min(segment.physical for segment in Symbols(KERNEL).segments)
+    image = move_load_address(KERNEL, tmp_path / "kernel.elf", address - linked)
+    check_boot(MachineConfig(image, 2, mmu=mmu, arguments=QUICK))  # type: ignore[arg-type]
+
+
+def tree_of(harts: int, memory: str, *pieces: tuple[int, int]) -> Devicetree:
+    tree = of_qemu(harts=harts, memory=memory)
+    tree.set_memory(*pieces)
+    return tree
+
+
+TWO_BANKS = {
+    "small-hole": ("256M", (0x80000000, 64 * MIB), (0x8C000000, 64 * MIB)),
+    "odd-sizes": ("256M", (0x80000000, 33 * MIB + 3 * PAGE), (0x88765000, 0x789B000)),
+    "other-gigabyte": ("4G", (0x80000000, 64 * MIB), (0xC8000000, GIB), (0x110000000, GIB + MIB)),
+    "second-larger": ("1G", (0x80000000, 40 * MIB), (0x90000000, 0x30000000)),
+}
+
+
+@pytest.mark.parametrize("mmu", ["sv39", "sv48"])
+@pytest.mark.parametrize("banks", TWO_BANKS)
+def test_banks_with_holes(tmp_path: Path, banks: str, mmu: str) -> None:
+    memory, *pieces = TWO_BANKS[banks]
+    tree = tree_of(2, memory, *pieces).write(tmp_path / "machine.dtb")
+    config = MachineConfig(KERNEL, 2, memory, mmu, QUICK, devicetree=tree)  # type: ignore[arg-type]
+    check_boot(config)
+
+
+def test_every_bank_is_used(boot_system: BootSystem, tmp_path: Path) -> None:
+    memory, *pieces = TWO_BANKS["small-hole"]
+    tree = tree_of(2, memory, *pieces).write(tmp_path / "machine.dtb")
+    system = boot_system(harts=2, memory=memory, devicetree=tree)
+    system.run_to_prompt()
+    state = system.allocation()
+    state.check()
+    total = sum(size for _, size in pieces)
+    assert state.pages * PAGE > total - 4 * MIB
+    for start, size in pieces:
+        inside = [
+            bank
+            for bank in state.banks
+            if start <= system.memory.translate(bank.base) < start + size
+        ]
+        assert inside, f"no bank of pages in the RAM at {start:#x}"
+
+
+def test_two_memory_ranges_in_one_node(tmp_path: Path) -> None:
+    tree = of_qemu(harts=1, memory="256M")
+    (name,) = [name for name in tree.root.children if name.startswith("memory")]
+    tree.node(name).set_wide("reg", 0x8C000000, 64 * MIB, 0x80000000, 64 * MIB)
+    path = tree.write(tmp_path / "machine.dtb")
+    check_boot(MachineConfig(KERNEL, 1, "256M", arguments=QUICK, devicetree=path))
+
+
+def test_image_in_the_second_bank(tmp_path: Path) -> None:
+    tree = tree_of(1, "256M", (0x80000000, 16 * MIB), (0x88000000, 128 * MIB))
+    image = move_load_address(KERNEL, tmp_path / "kernel.elf", 0x88200000 - 0x80200000)
+    path = tree.write(tmp_path / "machine.dtb")
+    check_boot(MachineConfig(image, 1, "256M", arguments=QUICK, devicetree=path))
+
+
+# Machines that can't be: told through a changed devicetree at the kernel's first
+# instruction, so that the firmware's own console still works.
+
+
+def boot_with(
+    system: System, change: Callable[[Devicetree], None] | bytes, patience: float = 20
+) -> str:
+    """What the kernel says on such a machine."""
+    hart = system.run_to_entry()
+    if isinstance(change, bytes):
+        data = change
+    else:
+        tree = system.read_devicetree(hart)
+        change(tree)
+        data = tree.flatten()
+    if data:
+        system.replace_devicetree(hart, data)
+    else:
+        system.remote.set_register(hart, "a1", 0)
+    return system.harts.let_panic(patience)
+
+
+def check_one_line(text: str, wanted: str) -> None:
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) == 1, f"not one line, but:\n{text}"
+    assert re.search(wanted, lines[0]), f"no {wanted!r} in: {lines[0]}"
+
+
+def remove_uart(tree: Devicetree) -> None:
+    for path in tree.compatible("ns16550a"):
+        tree.remove(path)
+
+
+def remove_plic(tree: Devicetree) -> None:
+    for path in tree.compatible("riscv,plic0"):
+        tree.remove(path)
+
+
+def remove_harts(tree: Devicetree) -> None:
+    for name in [name for name in tree.node("/cpus").children if name.startswith("cpu@")]:
+        tree.remove(f"/cpus/{name}")
+
+
+def remove_timebase(tree: Devicetree) -> None:
+    del tree.node("/cpus").properties["timebase-frequency"]
+
+
+def no_memory(tree: Devicetree) -> None:
+    tree.set_memory()
+
+
+def empty_memory(tree: Devicetree) -> None:
+    tree.set_memory((0x80000000, 0))
+
+
+def endless_memory(tree: Devicetree) -> None:
+    tree.set_memory((0x80000000, (1 << 64) - 1))
+
+
+def memory_twice(tree: Devicetree) -> None:
+    tree.set_memory((0x80000000, 64 * MIB), (0x82000000, 64 * MIB))
+
+
+def memory_elsewhere(tree: Devicetree) -> None:
+    tree.set_memory((0x84000000, 64 * MIB))
+
+
+def tiny_memory(tree: Devicetree) -> None:
+    """The image fits, little else does."""
+    last = Symbols(KERNEL).segments[-1]
+    size = -(-(last.physical + last.size - 0x80200000) // PAGE) * PAGE
+    tree.set_memory((0x80200000, size + 8 * PAGE))
+
+
+def many_pieces(tree: Devicetree) -> None:
+    tree.set_memory(*((0x80000000 + i * 16 * MIB, 8 * MIB) for i in range(100)))
+
+
+def deep_tree(tree: Devicetree) -> None:
+    node = tree.root
+    for _ in range(200):
+        node.children["deep"] = Node()
+        node = node.children["deep"]
+
+
+BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
+    "no-uart": (remove_uart, "(?i)uart"),
+    "no-plic": (remove_plic, "(?i)plic|interrupt controller"),
+    "no-harts": (remove_harts, "(?i)hart|cpu"),
+    "no-timebase": (remove_timebase, "(?i)timebase"),
+    "no-memory": (no_memory, "(?i)memory|RAM"),
+    "empty-memory": (empty_memory, "(?i)memory|RAM"),
+    "endless-memory": (endless_memory, "(?i)memory|RAM"),
+    "memory-twice": (memory_twice, "(?i)memory|RAM"),
+    "memory-elsewhere": (memory_elsewhere, "(?i)loaded at 0x80200000.*RAM"),
+    "tiny-memory": (tiny_memory, "(?i)memory|RAM"),
+    "many-pieces": (many_pieces, "(?i)memory|RAM"),
+    "deep-tree": (deep_tree, "(?i)devicetree"),
+    "no-tree": (b"", "(?i)devicetree|trap at boot"),
+    "garbage": (bytes(range(256)) * 16, "(?i)devicetree"),
+    "half-a-header": (b"\xd0\x0d\xfe\xed" + bytes(4092), "(?i)devicetree"),
+}
+
+
+@pytest.mark.parametrize("machine", BROKEN)
+def test_impossible_machines(boot_system: BootSystem, machine: str) -> None:
+    change, wanted = BROKEN[machine]
+    system = boot_system(harts=2)
+    check_one_line(boot_with(system, change), wanted)
+    assert system.machine.ended or system.harts.at_rest(), system.harts.table()
+
+
+def test_odd_but_possible(boot_system: BootSystem) -> None:
+    """A memory node of no size beside the true one, nodes in another order,
+    and an unknown device are no reason to stop."""
+
+    def change(tree: Devicetree) -> None:
+        tree.set_memory(*tree.memory, (0x400000000, 0))
+        tree.root.children = dict(reversed(tree.root.children.items()))
+        tree.root.children["unknown@12345"] = Node({"reg": bytes(16), "strange": bytes(333)})
+
+    system = boot_system(harts=2, arguments=QUICK)
+    text = boot_with(system, change, patience=60)
+    assert "stag$ hello" in text, text
+
+
+def test_hart_numbers_with_gaps(boot_system: BootSystem) -> None:
+    """Three harts of four are in the devicetree: the kernel uses just those."""
+    system = boot_system(harts=4)
+    hart = system.run_to_entry()
+    tree = system.read_devicetree(hart)
+    left_out = 1 if hart != 1 else 2
+    tree.remove(f"/cpus/cpu@{left_out}")
+    for path in (f"/cpus/cpu-map/cluster0/core{left_out}",):
+        if f"core{left_out}" in tree.node(path.rpartition("/")[0]).children:
+            tree.remove(path)
+    system.replace_devicetree(hart, tree.flatten())
+    system.wait_for("stag$ ")
+    assert system.variable("hart_count") == 3
+    assert system.harts.mode(left_out) == 3, "the hart that is not there was started"
+
+
+@pytest.mark.parametrize("cut", [8, 100, 2000, 4000])
+def test_truncated_tree(boot_system: BootSystem, cut: int) -> None:
+    system = boot_system(harts=1)
+    hart = system.run_to_entry()
+    data = bytearray(system.read_devicetree(hart).flatten())
+    data[len(data) - cut :] = bytes(cut)
+    system.replace_devicetree(hart, bytes(data))
+    text = system.harts.let_panic()
+    assert text.count("\n") <= 1 or "stag$ " in text, f"neither a line nor a prompt:\n{text}"

@@ -1,0 +1,279 @@
+"""The kernel's concurrent parts on the host, with threads as harts.
+
+tests/host compiles the kernel's own sources against a model of the machine and
+lets programs that act at random loose on them. ThreadSanitizer looks for what
+is not ordered, AddressSanitizer for what is used after it was freed, and the
+model for lost wake-ups, stale translations, wrong counts and lost registers.
+
+How long a run takes decides nothing: it has a number of steps to make.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = ROOT / "tests" / "host"
+WATCHDOG = 900  # seconds; a run takes a few of them
+PROFILES = 4
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """build(sanitizer, kernel=…): the stress program, built anew."""
+
+    def make(sanitizer: str, kernel: Path = ROOT / "kernel") -> Path:
+        out = tmp_path / sanitizer.replace(",", "-")
+        command = ["make", "-s", "-C", str(HERE), f"SANITIZE={sanitizer}", f"KERNEL={kernel}"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+        done = subprocess.run(
+            [*command, f"OUT={out}"], env=environment, text=True, capture_output=True, check=False
+        )
+        if done.returncode != 0 and "-fsanitize" in done.stderr and "cannot find" in done.stderr:
+            pytest.skip(f"this compiler has no {sanitizer} sanitizer")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return out / "stress"
+
+    return make
+
+
+def run(program: Path, **options: int) -> subprocess.CompletedProcess[str]:
+    """One run; options are those of tests/host/main.c. Address randomization is
+    off: with much of it ThreadSanitizer can't place its shadow memory."""
+    command = [str(program), "-w", str(WATCHDOG)]
+    for letter, value in options.items():
+        command += [f"-{letter}", str(value)]
+    if shutil.which("setarch"):
+        command = ["setarch", "-R", *command]
+    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    done = subprocess.run(
+        command, env=environment, text=True, capture_output=True, timeout=WATCHDOG + 60, check=False
+    )
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("ThreadSanitizer can't run here: set vm.mmap_rnd_bits to 28")
+    return done
+
+
+def check(program: Path, **options: int) -> None:
+    done = run(program, **options)
+    again = " ".join(f"-{letter} {value}" for letter, value in options.items())
+    assert done.returncode == 0 and done.stdout.endswith("passed\n"), (
+        f"{program.name} {again} ended with {done.returncode}\n{done.stdout}\n{done.stderr[:8000]}"
+    )
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_stress(build: Build, sanitizer: str) -> None:
+    """Each profile of programs once."""
+    check(build(sanitizer), s=1, r=PROFILES, n=20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined", "none"])
+def test_long_stress(build: Build, sanitizer: str) -> None:
+    """Many seeds, numbers of harts, sizes of RAM, both modes of the MMU, and
+    very few address space numbers, so that they are used again at once."""
+    program = build(sanitizer)
+    for seed in range(1, 11):
+        check(program, s=seed, r=8, n=60_000)
+    for seed, harts in enumerate((1, 2, 3, 8, 16), start=20):
+        check(program, s=seed, r=4, n=60_000, c=harts)
+    for seed, pages in enumerate((300, 500, 3000, 20_000), start=30):
+        check(program, s=seed, r=4, n=60_000, m=pages)
+    for seed, bits in enumerate((1, 2, 3), start=40):
+        check(program, s=seed, r=4, n=60_000, a=bits, l=4)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug to be put into a copy of the kernel, and the build that finds it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    sanitizer: str = "none"
+
+
+MUTATIONS = [
+    Mutation(
+        "a lock taken without acquire",
+        "lock.h",
+        "__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE)",
+        "__atomic_exchange_n(&lock->held, 1, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "a lock given up without release",
+        "lock.h",
+        "__atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE)",
+        "__atomic_store_n(&lock->held, 0, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "the MCS lock handed over without release",
+        "mcs_lock.c",
+        "__atomic_store_n(&next->mcs_lock_held, 0, __ATOMIC_RELEASE)",
+        "__atomic_store_n(&next->mcs_lock_held, 0, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "the MCS lock's last holder waits for nobody",
+        "mcs_lock.c",
+        "        while ((next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE)) == NULL)\n"
+        "            machine_relax();\n",
+        "        return;\n",
+    ),
+    Mutation(
+        "pages appended without release",
+        "page_alloc.c",
+        "__atomic_store_n(before, (uint64_t)first, __ATOMIC_RELEASE)",
+        "__atomic_store_n(before, (uint64_t)first, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "no waiting for an append in progress",
+        "page_alloc.c",
+        "            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0)\n"
+        "                machine_relax();\n",
+        "",
+    ),
+    Mutation(
+        "two harts may pop",
+        "page_alloc.c",
+        "while ((head = __atomic_exchange_n(shared_head, NULL, __ATOMIC_ACQUIRE)) == NULL)",
+        "while ((head = __atomic_load_n(shared_head, __ATOMIC_ACQUIRE)) == NULL)",
+    ),
+    Mutation(
+        "a page's last count dropped without acquire and release",
+        "page_alloc.c",
+        "value = __atomic_fetch_sub(entry, ENTRY_COUNT_ONE, __ATOMIC_ACQ_REL);",
+        "value = __atomic_fetch_sub(entry, ENTRY_COUNT_ONE, __ATOMIC_RELAXED);",
+        "thread",
+    ),
+    Mutation(
+        "the state word changed without order",
+        "state.h",
+        "seen, next, false, CAS_ORDER, CAS_ORDER)",
+        "seen, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "references dropped without order",
+        "executor.c",
+        "__atomic_fetch_sub(&executor->references, 1, __ATOMIC_ACQ_REL)",
+        "__atomic_fetch_sub(&executor->references, 1, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "an executor taken out of the heap without its lock",
+        "deadline.c",
+        "    bool inside;\n    lock_acquire(&deadline_lock, LOCK_DEADLINES);\n"
+        "    inside = executor->heap_rank != 0;\n    if (inside) {\n"
+        "        heap_remove(executor);\n        note_nearest();\n    }\n"
+        "    lock_release(&deadline_lock, LOCK_DEADLINES);\n",
+        "    bool inside;\n"
+        "    inside = executor->heap_rank != 0;\n    if (inside) {\n"
+        "        heap_remove(executor);\n        note_nearest();\n    }\n",
+        "thread",
+    ),
+    Mutation(
+        "a deadline outlives its executor",
+        "executor.c",
+        "    struct space *space = executor->space;\n    deadline_remove(executor);\n",
+        "    struct space *space = executor->space;\n",
+        "address,undefined",
+    ),
+    Mutation(
+        "an idle hart does not look again",
+        "scheduler.c",
+        "        if (!queue_empty())\n            break;\n        machine_wait();\n"
+        "        interrupt_serve();\n",
+        "        machine_wait();\n        interrupt_serve();\n        if (!queue_empty())\n"
+        "            break;\n",
+    ),
+    Mutation(
+        "whoever ends a park queues, whether or not it executes",
+        "park.c",
+        "            next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;\n"
+        "            if (state_needs_queue(next))\n",
+        "            next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;\n"
+        "            if (!(next & (STATE_NOT_RUNNABLE | STATE_QUEUED)))\n",
+    ),
+    Mutation(
+        "unmap without a shootdown",
+        "unmap.c",
+        "    shootdown(space);\n",
+        "",
+    ),
+    Mutation(
+        "a shootdown that waits for nobody",
+        "shootdown.c",
+        "            waiting |= 1ul << i;\n",
+        "",
+    ),
+    Mutation(
+        "back to user mode without a second look at the generation",
+        "shootdown.c",
+        "    } while (UNLIKELY(generation != now));\n",
+        "    } while (0);\n",
+    ),
+    Mutation(
+        "no flush on the first entry of a space",
+        "shootdown.c",
+        "    if (UNLIKELY(before != 2 * now)) {\n",
+        "    if (UNLIKELY(before != 2 * now && before != 0)) {\n",
+    ),
+    Mutation(
+        "out of user mode without release",
+        "shootdown.c",
+        "__atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELEASE)",
+        "__atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELAXED)",
+        "thread",
+    ),
+    Mutation(
+        "nobody is told that a hart has switched",
+        "scheduler.c",
+        "    hart->switched = 1;\n",
+        "",
+    ),
+    Mutation(
+        "share forgets a reference",
+        "map.c",
+        "        page_get(pte_page(pte));\n",
+        "",
+    ),
+    Mutation(
+        "the timer is not set for a deadline",
+        "deadline.c",
+        "    timer_no_later(deadline);\n",
+        "",
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
+def test_finds_bugs(build: Build, tmp_path: Path, mutation: Mutation) -> None:
+    """A stress run that nothing could fail would show nothing."""
+    kernel = tmp_path / "kernel"
+    shutil.copytree(ROOT / "kernel", kernel)
+    source = kernel / mutation.file
+    text = source.read_text()
+    assert text.count(mutation.old) == 1, f"{mutation.file} has changed: adapt this mutation"
+    source.write_text(text.replace(mutation.old, mutation.new))
+    program = build(mutation.sanitizer, kernel)
+    for seed in range(1, 21):
+        # A hang is a way to fail, too.
+        if run(program, s=seed, r=PROFILES, n=20_000, w=60).returncode != 0:
+            return
+    pytest.fail(f"nobody noticed: {mutation.name}")

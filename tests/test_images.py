@@ -1,0 +1,50 @@
+"""Every image is made of RV64I, A, Zicsr and Zifencei alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import KERNEL, USER
+from stag.opcodes import count_instructions, scan
+from stag.symbols import Symbols
+
+
+# Functions that execute something illegal on purpose.
+DELIBERATE = {"crash_illegal"}
+
+
+def programs() -> list[Path]:
+    return sorted(USER.glob("*.elf"))
+
+
+def check(image: Path, *, privileged: bool) -> None:
+    symbols = Symbols(image)
+    assert count_instructions(symbols) > 20, f"{image.name} holds no code"
+    offences = []
+    for offence in scan(symbols, privileged=privileged):
+        function = symbols.function_at(offence.address)
+        if function is None or function.name not in DELIBERATE:
+            place = symbols.describe(offence.address)
+            offences.append(f"{place}: {offence.word:#010x}: {offence.reason}")
+    assert not offences, f"{image.name}:\n" + "\n".join(offences[:20])
+
+
+def test_kernel_holds_only_base_and_atomic_instructions() -> None:
+    check(KERNEL, privileged=True)
+
+
+def test_there_are_programs() -> None:
+    names = [path.stem for path in programs()]
+    assert "shell" in names, f"there is no shell among {names}"
+
+
+@pytest.mark.parametrize("image", programs(), ids=lambda path: path.stem)
+def test_program_holds_only_base_and_atomic_instructions(image: Path) -> None:
+    check(image, privileged=False)
+
+
+@pytest.mark.parametrize("image", [KERNEL, *programs()], ids=lambda path: path.stem)
+def test_no_segment_is_writable_and_executable(image: Path) -> None:
+    for segment in Symbols(image).segments:
+        assert not (segment.writable and segment.executable), f"{segment.virtual:#x} is both"

@@ -1,0 +1,183 @@
+"""Bugs of the kernel end in a panic that says what happened, where, on which
+hart, and how it got there. The bugs are made through the debugger."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from conftest import BootSystem
+from stag.addressmap import HART_STACK
+from stag.errors import StagError
+from stag.pagetable import PAGE
+from stag.remote import PC
+from stag.system import System
+
+HARTS = 3
+ALLOCATOR = "page_alloc.c"
+SP, A0 = 2, 10
+
+
+@pytest.fixture
+def idle(boot_system: BootSystem) -> System:
+    """At the prompt, on several harts, all of them in the kernel."""
+    system = boot_system(harts=HARTS)
+    system.run_to_prompt()
+    return system
+
+
+def check(text: str, system: System, hart: int, message: str, *places: str) -> None:
+    """One block: message, hart, and a backtrace through these places: functions,
+    or source files (which function of a file panics is its own affair)."""
+    assert text.count("kernel panic") == 1, f"not one panic:\n{text}"
+    assert re.search(message, text), f"no {message!r} in:\n{text}"
+    index = hart_index(system, hart)
+    assert re.search(rf"hart:? +{index}\b", text), f"hart {index} is not named:\n{text}"
+    trace = re.findall(r"(\w+)\+0x[0-9a-f]+", text.partition("backtrace")[2])
+    assert trace, f"no backtrace with functions' names:\n{text}"
+    lines = [system.symbols.line(system.symbols[name]) for name in trace]
+    passed = {*trace, *(line.file for line in lines if line)}
+    for place in places:
+        assert place in passed, f"{place} is not in the backtrace:\n{text}"
+
+
+def hart_index(system: System, hart: int) -> int:
+    """The kernel's number of a hart."""
+    layout = system.symbols.struct("hart")
+    memory = system.kernel_memory(hart)
+    return memory.u64(system.remote.register(hart, "tp") + layout["index"].offset)
+
+
+@pytest.mark.parametrize("hart", range(HARTS))
+def test_double_free(idle: System, hart: int) -> None:
+    page = idle.harts.call(hart, "page_alloc")
+    assert page != 0
+    idle.harts.call(hart, "page_free", page)
+    idle.harts.begin_call(hart, "page_free", page)
+    text = idle.harts.let_panic()
+    check(text, idle, hart, "double free", ALLOCATOR)
+    assert f"{page:x}" in text, f"the page {page:#x} is not named:\n{text}"
+
+
+def test_double_free_through_the_queue(idle: System) -> None:
+    """The page has long left the cache of the hart that freed it."""
+    pages = [idle.harts.call(0, "page_alloc") for _ in range(100)]
+    for page in pages:
+        idle.harts.call(0, "page_free", page)
+    queued = set(pages) & set(idle.allocation().queue)
+    assert queued, "the cache of a hart holds a hundred pages"
+    idle.harts.begin_call(1, "page_free", queued.pop())
+    check(idle.harts.let_panic(), idle, 1, "double free", ALLOCATOR)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [0, 0x1000, 0x80000000, 0xFFFFFFC000000000, 0xFFFFFFE000000001, 0xFFFFFFFFFFFFF000],
+    ids=hex,
+)
+def test_wild_free(idle: System, address: int) -> None:
+    idle.harts.begin_call(1, "page_free", address)
+    text = idle.harts.let_panic()
+    check(text, idle, 1, f"(?i){address:x}.*(no page|never allocated)", ALLOCATOR)
+
+
+def test_free_inside_a_page(idle: System) -> None:
+    page = idle.harts.call(1, "page_alloc")
+    idle.harts.begin_call(1, "page_free", page + 8)
+    check(idle.harts.let_panic(), idle, 1, f"(?i){page + 8:x}", ALLOCATOR)
+
+
+def test_free_above_the_mark(idle: System) -> None:
+    bank = max(idle.allocation().banks, key=lambda bank: bank.unused)
+    page = bank.base + bank.size - PAGE
+    idle.harts.begin_call(2, "page_free", page)
+    check(idle.harts.let_panic(), idle, 2, f"{page:x}.*never allocated", ALLOCATOR)
+
+
+def test_free_names_its_caller(idle: System) -> None:
+    page = idle.harts.call(1, "page_alloc")
+    idle.harts.call(1, "page_free", page)
+    idle.harts.begin_call(1, "page_free", page)
+    idle.remote.set_register(1, "ra", idle.symbols["scheduler_next"] + 8)
+    text = idle.harts.let_panic()
+    check(text, idle, 1, "caller scheduler_next", ALLOCATOR)
+
+
+@pytest.mark.parametrize("hart", range(HARTS))
+def test_stack_overflow(idle: System, hart: int) -> None:
+    """The stack pointer at the very end of the stack: the next frame is on
+    the guard page."""
+    idle.harts.begin_call(hart, "page_list_fill", HART_STACK + 64, 1, 0)
+    idle.remote.set_register(hart, "sp", HART_STACK)
+    text = idle.harts.let_panic()
+    check(text, idle, hart, "stack overflow", "page_list_fill")
+
+
+def test_null_load(idle: System) -> None:
+    """A load from 0: the first member of an executor that is not there."""
+    idle.harts.begin_call(1, "page_copy", idle.harts.call(1, "page_alloc"), 0)
+    check(idle.harts.let_panic(), idle, 1, "(?i)null", "page_copy")
+
+
+def test_null_store(idle: System) -> None:
+    idle.harts.begin_call(2, "page_zero", 0)
+    check(idle.harts.let_panic(), idle, 2, "(?i)null", "page_zero")
+
+
+def test_null_jump(idle: System) -> None:
+    saved = idle.harts.begin_call(1, "page_alloc")
+    assert saved
+    registers = idle.remote.general_registers(1)
+    registers[PC] = 0
+    idle.remote.set_general_registers(1, registers)
+    check(idle.harts.let_panic(), idle, 1, "(?i)null")
+
+
+def test_store_to_the_kernels_code(idle: System) -> None:
+    idle.harts.begin_call(1, "page_zero", idle.symbols["page_zero"] & ~(PAGE - 1))
+    check(idle.harts.let_panic(), idle, 1, "store page fault", "page_zero")
+
+
+def test_backtrace_names_the_callers(idle: System) -> None:
+    idle.harts.begin_call(1, "page_free", 0)
+    text = idle.harts.let_panic().partition("backtrace")[2]
+    frames = [line.strip() for line in text.splitlines() if "+0x" in line]
+    assert frames, text
+    for frame in frames[1:]:
+        # A return address may lie behind the end of the function that called.
+        assert not frame.endswith("+0x0"), f"no call returns to the start of a function: {frame}"
+    for first, second in itertools.pairwise(frames):
+        assert first != second, f"a frame is printed twice: {first}"
+
+
+def test_all_harts_stop(idle: System) -> None:
+    """After the block nothing runs any more, and nothing else is printed."""
+    idle.harts.begin_call(1, "page_free", 0)
+    idle.harts.let_panic()
+    length = len(idle.machine.serial.data)
+    idle.machine.serial.type("help\n")
+    idle.harts.let_panic(0.3)
+    assert len(idle.machine.serial.data) == length, "the machine still answers"
+    assert idle.all_idle(), idle.harts.table()
+
+
+@pytest.mark.parametrize("harts", [1, 4])
+def test_powers_off_under_test(boot_system: BootSystem, harts: int) -> None:
+    """With commands to run nobody watches: the exit status tells."""
+    system = boot_system(harts=harts, arguments="run=loop")
+    hart = system.run_to_user()
+    assert system.harts.in_user_mode(hart)
+    reached = system.harts.run("page_alloc")
+    system.harts.disarm_panics()
+    system.remote.set_register(reached.hart, "pc", system.symbols["page_free"])
+    system.remote.set_register(reached.hart, "a0", 0)
+    stop = system.machine.run()
+    assert stop.exit_code == 1, f"QEMU's exit status is {stop.exit_code}"
+    assert "kernel panic" in system.machine.serial.text
+
+
+def test_an_unexpected_panic_is_reported(idle: System) -> None:
+    """The library's own promise: a panic ends the wait at once, with the text."""
+    with pytest.raises(StagError, match="double free|no page"):
+        idle.harts.call(0, "page_free", 0)

@@ -1,0 +1,162 @@
+/*
+ * usertests: the parts of the library that stand on the kernel's sleep calls.
+ */
+#pragma once
+#include "usertests_harness.h"
+
+#define HEAP_BYTES 200000 /* no test takes more at a time */
+#define THREADS    4
+#define ROUNDS     150
+
+static struct mutex lock;
+static struct condition not_empty, not_full;
+static struct semaphore units;
+static uint64_t shared_count; /* under lock */
+static uint64_t inside;       /* threads in the region that `units` guards */
+
+/* Run `function` in THREADS threads, with 0 … as arguments, and join them. */
+static void threads_run(int64_t (*function)(void *argument), int64_t sum_wanted)
+{
+    struct thread *threads[THREADS];
+    int64_t sum = 0, result;
+
+    for (uint64_t i = 0; i < THREADS; i++)
+        check(thread_create(function, (void *)i, &threads[i]) == 0);
+    for (uint64_t i = 0; i < THREADS; i++) {
+        check(thread_join(threads[i], &result) == 0);
+        sum += result;
+    }
+    check(sum == sum_wanted);
+}
+
+static int64_t thread_number(void *argument)
+{
+    if ((uint64_t)argument % 2)
+        thread_exit((int64_t)argument);
+    return thread_self()->number != 0 ? (int64_t)argument : 100;
+}
+
+static void test_threads(void)
+{
+    for (uint64_t round = 0; round < 10; round++)
+        threads_run(thread_number, 0 + 1 + 2 + 3);
+}
+
+static int64_t thread_count(void *argument)
+{
+    (void)argument;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        mutex_lock(&lock);
+        uint64_t before = shared_count;
+        if (i % 16 == 0)
+            yield();
+        shared_count = before + 1;
+        mutex_unlock(&lock);
+    }
+    return 1;
+}
+
+static void test_mutex(void)
+{
+    shared_count = 0;
+    threads_run(thread_count, THREADS);
+    check(shared_count == THREADS * ROUNDS);
+    check(mutex_try_lock(&lock));
+    check(!mutex_try_lock(&lock));
+    mutex_unlock(&lock);
+}
+
+/* Even threads put one into a store of at most 2, odd ones take. */
+static int64_t thread_store(void *argument)
+{
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        mutex_lock(&lock);
+        if ((uint64_t)argument % 2 == 0) {
+            while (shared_count == 2)
+                condition_wait(&not_full, &lock);
+            shared_count++;
+            condition_signal(&not_empty);
+        } else {
+            while (shared_count == 0)
+                condition_wait(&not_empty, &lock);
+            shared_count--;
+            condition_signal(&not_full);
+        }
+        mutex_unlock(&lock);
+    }
+    return 1;
+}
+
+static void test_condition(void)
+{
+    shared_count = 0;
+    threads_run(thread_store, THREADS);
+    check(shared_count == 0);
+}
+
+/* At most two are inside. */
+static int64_t thread_enter(void *argument)
+{
+    int64_t too_many = 0;
+
+    (void)argument;
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        semaphore_wait(&units);
+        too_many += __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST) > 2;
+        if (i % 16 == 0)
+            yield();
+        __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+        semaphore_post(&units);
+    }
+    return too_many;
+}
+
+static void test_semaphore(void)
+{
+    units.count = 2;
+    inside = 0;
+    threads_run(thread_enter, 0);
+    check(units.count == 2);
+}
+
+/* Blocks of many sizes: none lies on another, each keeps what is in it. */
+static int64_t thread_heap(void *argument)
+{
+    uint8_t *blocks[16] = {0};
+    uint64_t sizes[16] = {0};
+    uint64_t random = (uint64_t)argument + 1;
+    int64_t wrong = 0;
+
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        uint64_t slot = random & 15;
+        for (uint64_t j = 0; j < sizes[slot]; j++)
+            wrong += blocks[slot][j] != (uint8_t)(slot + (uint64_t)argument);
+        free(blocks[slot]);
+        sizes[slot] = random >> 8 & 0x3ff;
+        blocks[slot] = malloc(sizes[slot]);
+        wrong += blocks[slot] == 0 || ((uint64_t)blocks[slot] & 15) != 0;
+        memset(blocks[slot], (int)(slot + (uint64_t)argument), sizes[slot]);
+    }
+    for (uint64_t slot = 0; slot < 16; slot++)
+        free(blocks[slot]);
+    return wrong;
+}
+
+static void test_heap(void)
+{
+    threads_run(thread_heap, 0);
+    check(malloc(USER_STACKS) == 0);
+    check(malloc(~0ul) == 0);
+    check(calloc(1ul << 33, 1ul << 33) == 0);
+    uint64_t *zeroes = calloc(100, 8);
+    for (uint64_t i = 0; i < 100; i++)
+        check(zeroes[i] == 0);
+    free(zeroes);
+    free(0);
+}
+
+static const struct test library_tests[] = {
+    {"threads", test_threads},     {"mutex", test_mutex}, {"condition", test_condition},
+    {"semaphore", test_semaphore}, {"heap", test_heap},
+};
