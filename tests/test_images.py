@@ -9,7 +9,6 @@ from conftest import KERNEL, USER
 from stag.opcodes import count_instructions, scan
 from stag.symbols import Symbols
 
-
 # Functions that execute something illegal on purpose.
 DELIBERATE = {"crash_illegal"}
 

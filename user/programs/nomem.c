@@ -169,19 +169,38 @@ static const struct nomem_case {
 
 #define CASES (sizeof(cases) / sizeof(cases[0]))
 
-/* Free pages, when the hart has brought its count up to date. */
+#define PAUSE_MS 20 /* in which an idle hart brings its count up to date */
+#define PAUSES   10
+
 static uint64_t free_pages(void)
 {
-    uint64_t pages, before;
+    uint64_t pages = info_page()->pages_shared_free;
 
-    do {
-        before = info_page()->pages_shared_free;
-        sleep_ms(20);
-        pages = info_page()->pages_shared_free;
-    } while (pages != before);
     for (uint64_t i = 0; i < info_page()->hart_count; i++)
         pages += info_page()->pages_cached[i];
     return pages;
+}
+
+/* Free pages, when the count has stayed the same for a while. */
+static uint64_t free_pages_settled(void)
+{
+    uint64_t pages = free_pages();
+
+    for (uint64_t pause = 0; pause < PAUSES / 2; pause++) {
+        sleep_ms(PAUSE_MS);
+        if (free_pages() != pages)
+            pause = 0;
+        pages = free_pages();
+    }
+    return pages;
+}
+
+/* How many pages fewer than `before` are free, and stay so? */
+static int64_t pages_lost(uint64_t before)
+{
+    for (uint64_t pause = 0; pause < PAUSES && free_pages() != before; pause++)
+        sleep_ms(PAUSE_MS);
+    return (int64_t)(before - free_pages());
 }
 
 /* Unmap all that a case may have mapped. */
@@ -194,7 +213,7 @@ static void undo(void)
 /* Run a case. Returns whether it went as it should. */
 static bool case_run(const struct nomem_case *nomem_case)
 {
-    uint64_t before = free_pages();
+    uint64_t before = free_pages_settled();
     int64_t error = map(SPACE_OWN, BESIDE + PAGE_SIZE, 1, PROT_READ, 0);
 
     if (error == 0)
@@ -208,7 +227,7 @@ static bool case_run(const struct nomem_case *nomem_case)
     int64_t result = nomem_case->call();
     nomem_end(result);
     undo();
-    int64_t lost = (int64_t)(before - free_pages());
+    int64_t lost = pages_lost(before);
     printf("nomem: %s: %s, %ld pages lost\n", nomem_case->name,
            result < 0 ? error_name(result) : "done", lost);
     return (result == 0 || result == -ENOMEM) && lost == 0;

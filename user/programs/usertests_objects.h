@@ -196,43 +196,43 @@ static void check_patterns(const struct executor_info *info, uint64_t but_one, u
         check(n == but_one || n == but_two || info->x[n - 1] == PATTERN + n);
 }
 
+/* Let workers 0 … count - 1 spin for a while, then stop them all. */
+static void spin_and_stop(uint64_t count)
+{
+    park(EVENT_B, time_now() + 2 * info_page()->quantum);
+    for (uint64_t i = 0; i < count; i++)
+        check(stop(handle(i)) == 0);
+    for (uint64_t i = 0; i < count; i++)
+        at_rest(i);
+}
+
 /* No register is lost when an executor is preempted, stopped, or calls. */
 static void test_registers(void)
 {
-    uint64_t harts = info_page()->hart_count;
-    uint64_t turn = 2 * info_page()->quantum;
+    uint64_t count = info_page()->hart_count + 1; /* so that they take turns */
     struct executor_info info;
 
-    /* Enough of them that all harts are taken from one for another. */
-    for (uint64_t i = 0; i <= harts; i++)
+    for (uint64_t i = 0; i < count; i++)
         code_begin(i, code_patterns, 0);
     for (uint64_t round = 0; round < 3; round++) {
-        park(EVENT_B, time_now() + turn);
-        for (uint64_t i = 0; i <= harts; i++)
-            stop(handle(i));
-        for (uint64_t i = 0; i <= harts; i++) {
-            info = at_rest(i);
-            if (info.pc == (uint64_t)code_spin)
+        spin_and_stop(count);
+        for (uint64_t i = 0; i < count; i++) {
+            check(inspect(handle(i), &info) == 0);
+            if (info.pc == (uint64_t)code_spin) /* it has set all */
                 check_patterns(&info, 0, 0);
-            check(resume(handle(i)) == 0);
         }
-    }
-    for (uint64_t i = 0; i <= harts; i++) {
-        do {
-            stop(handle(i));
-            info = at_rest(i);
+        for (uint64_t i = 0; i < count && round < 2; i++)
             check(resume(handle(i)) == 0);
-        } while (info.pc != (uint64_t)code_spin);
-        check_patterns(&info, 0, 0);
-        /* Started elsewhere, it keeps all but sp, a0, and a7 that it sets. */
-        stop(handle(i));
-        at_rest(i);
+    }
+    /* Started elsewhere, it keeps all but sp, a0, and a7 that it sets. */
+    for (uint64_t i = 0; i < count; i++) {
+        check(inspect(handle(i), &info) == 0);
+        check(info.pc == (uint64_t)code_spin);
         check(start(handle(i), (uint64_t)code_yield, PATTERN + 2, 0) == 0);
     }
-    park(EVENT_B, time_now() + turn);
-    for (uint64_t i = 0; i <= harts; i++) {
-        stop(handle(i));
-        info = at_rest(i);
+    spin_and_stop(count);
+    for (uint64_t i = 0; i < count; i++) {
+        check(inspect(handle(i), &info) == 0);
         check_patterns(&info, 10, 17);
         check(info.x[9] == 0);
     }

@@ -9,17 +9,20 @@ static void test_preemption(void)
 {
     uint64_t count = 2 * info_page()->hart_count;
     uint64_t deadline = time_after(PATIENCE_MS);
+    uint64_t moved = 0; /* bit n: worker n has counted since the round began */
+    uint64_t before[2 * 16];
 
     map_rw(AREA, count);
     for (uint64_t i = 0; i < count; i++)
         code_begin(i, code_count, AREA + i * PAGE_SIZE);
-    for (uint64_t round = 0; round < 2; round++) {
-        for (uint64_t i = 0; i < count; i++) {
-            uint64_t before = words(AREA + i * PAGE_SIZE)[0];
-            while (words(AREA + i * PAGE_SIZE)[0] == before) {
-                check(time_now() < deadline);
-                sleep_ms(1);
-            }
+    for (uint64_t round = 0; round < 2; round++, moved = 0) {
+        for (uint64_t i = 0; i < count; i++)
+            before[i] = words(AREA + i * PAGE_SIZE)[0];
+        while (moved + 1 != 1ul << count) {
+            check(time_now() < deadline);
+            sleep_ms(10);
+            for (uint64_t i = 0; i < count; i++)
+                moved |= (uint64_t)(words(AREA + i * PAGE_SIZE)[0] != before[i]) << i;
         }
     }
 }

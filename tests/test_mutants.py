@@ -1,0 +1,156 @@
+"""Tests that can't fail prove nothing. Here steps of the kernel's protocols are
+taken out, one at a time, and a test has to notice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import BUILD, ROOT
+from stag.errors import StagError
+from stag.machine import MachineConfig, run_to_exit
+
+slow = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file` of the kernel, `old` (there exactly once) becomes `new`; then
+    `command` must fail, or hang."""
+
+    file: str
+    old: str
+    new: str
+    command: str
+    patience: float = 300
+
+
+MUTANTS = {
+    "shootdown-does-not-wait": Mutant(
+        "shootdown.c",
+        "for (uint64_t i = 0; waiting >> i != 0; i++) {",
+        "for (uint64_t i = 0; false; i++) {",
+        "litmus; litmus",
+    ),
+    "unmap-without-shootdown": Mutant(
+        "unmap.c", "    shootdown(space);\n", "", "litmus; litmus"
+    ),
+    "replace-without-shootdown": Mutant(
+        "map.c",
+        "if (some || (prot & PROT_EXECUTE))",
+        "if (!some && (prot & PROT_EXECUTE))",
+        "litmus; litmus",
+    ),
+    "unmap-does-not-zero-entries": Mutant(
+        "unmap.c", "        pte_store(entry, 0);\n    }\n    cursor->va = last_va;",
+        "    }\n    cursor->va = last_va;", "usertests", 60,
+    ),
+    "table-count-not-kept": Mutant(
+        "unmap.c", "page_count_add(child, -(int64_t)fewer) == 0", "false", "usertests", 60
+    ),
+    "dispatch-of-the-dead": Mutant(
+        "scheduler.c",
+        "    if (UNLIKELY(!state_runnable(seen)))\n        return let_go(executor, seen);\n",
+        "    if (seen == 0)\n        return let_go(executor, seen);\n",
+        "killer; usertests",
+        60,
+    ),
+    "unpark-forgets-to-queue": Mutant(
+        "park.c",
+        "            if (state_needs_queue(next))\n                next |= STATE_QUEUED;\n"
+        "        }\n    } while (!state_change(executor, &seen, next));\n"
+        "    if (next & ~seen & STATE_QUEUED)\n        queue(executor);\n}\n\nbool",
+        "        }\n    } while (!state_change(executor, &seen, next));\n}\n\nbool",
+        "usertests",
+        30,
+    ),
+    "handle-dropped-without-reference": Mutant(
+        "unmap.c", "        executor_put(pte_page(leaf));\n", "        ;\n", "killer", 120
+    ),
+    "page-shared-without-count": Mutant(
+        "map.c", "        page_get(pte_page(pte));\n", "        ;\n", "usertests", 60
+    ),
+    "two-pop-at-a-time": Mutant(
+        "page_alloc.c",
+        "__atomic_exchange_n(shared_head, NULL, __ATOMIC_ACQUIRE)",
+        "__atomic_load_n(shared_head, __ATOMIC_ACQUIRE)",
+        "stress; stress; killer; litmus",
+        120,
+    ),
+    "lock-that-does-not-lock": Mutant(
+        "lock.h",
+        "while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE) != 0) {",
+        "while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE) > 1) {",
+        "stress; stress; killer; litmus",
+        120,
+    ),
+    "mcs-lock-that-does-not-wait": Mutant(
+        "mcs_lock.c",
+        "while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_ACQUIRE) != 0)",
+        "if (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_ACQUIRE) > 1)",
+        "primes; philosophers; stress; killer",
+        120,
+    ),
+    "events-that-do-not-stay": Mutant(
+        "park.c",
+        "        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;\n"
+        "        uint64_t mask",
+        "        next = seen & STATE_PARKED ? seen | (uint64_t)events << 32 : seen;\n"
+        "        uint64_t mask",
+        "usertests",
+        60,
+    ),
+    "reference-dropped-twice": Mutant(
+        "scheduler.c",
+        "        executor_end(self);\n    executor_put(self);\n",
+        "        executor_end(self);\n    executor_put(self);\n    executor_put(self);\n",
+        "usertests",
+        60,
+    ),
+}
+
+
+def build(mutant: Mutant, folder: Path) -> Path:
+    """The kernel with the mutation, built beside the pristine one."""
+    for name in ("kernel", "include", "user", "tools"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy2(ROOT / "Makefile", folder)
+    shutil.copytree(BUILD, folder / "build", ignore=shutil.ignore_patterns("host", "pycache"))
+    path = folder / "kernel" / mutant.file
+    text = path.read_text()
+    assert text.count(mutant.old) == 1, f"{mutant.file} has changed: mend the mutant"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    keep = ("PATH", "HOME", "CROSS", "CI", "TMPDIR")
+    made = subprocess.run(
+        ["make", "-s", "kernel"],
+        cwd=folder,
+        env={name: os.environ[name] for name in keep if os.environ.get(name)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, f"the mutant does not build:\n{made.stderr}"
+    return folder / "build" / "kernel.elf"
+
+
+def check_caught(mutant: Mutant, folder: Path) -> None:
+    config = MachineConfig(build(mutant, folder), 4, arguments=f"run={mutant.command}")
+    try:
+        code, text = run_to_exit(config, mutant.patience)
+    except StagError:
+        return  # it hangs
+    assert code != 0, f"nothing was noticed:\n{text[-1500:]}"
+
+
+def test_shootdown_that_does_not_wait_is_noticed(tmp_path: Path) -> None:
+    check_caught(MUTANTS["shootdown-does-not-wait"], tmp_path)
+
+
+@slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_is_noticed(name: str, tmp_path: Path) -> None:
+    check_caught(MUTANTS[name], tmp_path)

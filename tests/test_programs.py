@@ -1,0 +1,51 @@
+"""The programs that try the kernel hard: litmus tests of the memory ordering of
+map and unmap, random system calls, processes killed at random moments. They
+judge themselves, free pages included; their exit status becomes QEMU's."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import KERNEL
+from stag.machine import MachineConfig, run_to_exit
+
+slow = pytest.mark.slow
+
+
+def check_run(command: str, last_words: str, harts: int = 4, patience: float = 300) -> None:
+    config = MachineConfig(KERNEL, harts, arguments=f"run={command}")
+    code, text = run_to_exit(config, patience)
+    assert code == 0, f"{command}: exit status {code}; the console said last:\n{text[-2000:]}"
+    assert last_words in text, f"{command} said no {last_words!r}:\n{text[-2000:]}"
+
+
+def test_litmus() -> None:
+    check_run("litmus", "litmus: 9 of 9 cells ok")
+
+
+@slow
+def test_litmus_100000_rounds() -> None:
+    check_run("litmus all 100000", "litmus: 9 of 9 cells ok", patience=3600)
+
+
+@pytest.mark.parametrize("harts", [1, 4])
+def test_stress(harts: int) -> None:
+    check_run("stress 20000", ": ok", harts)
+
+
+@slow
+def test_stress_million_calls() -> None:
+    check_run("stress 1000000", "stress: 1000000 calls", patience=3600)
+
+
+def test_killer() -> None:
+    check_run("killer 50", "killer: 50 times")
+
+
+@slow
+def test_killer_1000_times() -> None:
+    check_run("killer 1000", "killer: 1000 times", patience=3600)
+
+
+def test_demonstrations() -> None:
+    """What a visitor tries first."""
+    check_run("pingpong 200; primes; philosophers; pager; date; mem", "the child saw 0 wrong words")
