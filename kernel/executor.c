@@ -46,22 +46,9 @@ int executor_create(struct space *space, struct executor **result)
     return 0;
 }
 
-bool executor_get_unless_zero(struct executor *executor)
-{
-    uint64_t references = __atomic_load_n(&executor->references, __ATOMIC_RELAXED);
-    do {
-        if (references == 0)
-            return false;
-    } while (!__atomic_compare_exchange_n(&executor->references, &references, references + 1, false,
-                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    return true;
-}
-
 LEAF void executor_put(struct executor *executor)
 {
-    /* Release: what we did with it happened before its end. Acquire: the one
-     * who ends it sees what all others did. */
-    if (UNLIKELY(__atomic_fetch_sub(&executor->references, 1, __ATOMIC_ACQ_REL) == 1))
+    if (UNLIKELY(reference_put(&executor->references)))
         reap_executor(executor);
 }
 

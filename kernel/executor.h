@@ -20,6 +20,7 @@
 #pragma once
 #include "address.h"
 #include "lock.h"
+#include "reference.h"
 
 struct executor {
     /* Known to the assembler (riscv/trap_entry.S). */
@@ -93,12 +94,14 @@ __attribute__((warn_unused_result)) int executor_create(struct space *space,
 /* One reference more. The caller knows that one exists. */
 static inline void executor_get(struct executor *executor)
 {
-    /* Relaxed: whoever handed us the pointer ordered what we see of it. */
-    __atomic_fetch_add(&executor->references, 1, __ATOMIC_RELAXED);
+    reference_get(&executor->references);
 }
 
 /* One reference more, unless the last is gone. */
-bool executor_get_unless_zero(struct executor *executor);
+static inline bool executor_get_unless_zero(struct executor *executor)
+{
+    return reference_get_unless_zero(&executor->references);
+}
 
 /* Give a reference back; the last one puts the executor on this hart's reap
  * list (reap.h). Any lock may be held. */

@@ -48,20 +48,9 @@ no_memory:
     return -ENOMEM;
 }
 
-bool space_get_unless_zero(struct space *space)
-{
-    uint64_t references = __atomic_load_n(&space->references, __ATOMIC_RELAXED);
-    do {
-        if (references == 0)
-            return false;
-    } while (!__atomic_compare_exchange_n(&space->references, &references, references + 1, false,
-                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    return true;
-}
-
 LEAF void space_put(struct space *space)
 {
-    if (UNLIKELY(__atomic_fetch_sub(&space->references, 1, __ATOMIC_ACQ_REL) == 1))
+    if (UNLIKELY(reference_put(&space->references)))
         reap_space(space);
 }
 

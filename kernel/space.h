@@ -19,6 +19,7 @@
 #pragma once
 #include "address.h"
 #include "lock.h"
+#include "reference.h"
 #include "riscv/page_table.h"
 
 /* What one hart has to say of this space, written by that hart alone:
@@ -71,10 +72,14 @@ __attribute__((warn_unused_result)) int space_create(struct space **result);
 /* One reference more. The caller knows that one exists. */
 static inline void space_get(struct space *space)
 {
-    __atomic_fetch_add(&space->references, 1, __ATOMIC_RELAXED);
+    reference_get(&space->references);
 }
 
-bool space_get_unless_zero(struct space *space);
+/* One reference more, unless the last is gone. */
+static inline bool space_get_unless_zero(struct space *space)
+{
+    return reference_get_unless_zero(&space->references);
+}
 
 /* Give a reference back; the last one puts the space on this hart's reap
  * list. Any lock may be held. */
