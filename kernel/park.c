@@ -30,7 +30,6 @@
 #include "call.h"
 #include "compiler.h"
 #include "deadline.h"
-#include "handle.h"
 #include "machine.h"
 #include "scheduler.h"
 #include "space.h"
@@ -199,14 +198,14 @@ struct executor *call_unpark(struct executor *self)
     uint64_t events = self->x[REG_A1];
     if (events == 0 || events >> 32 != 0)
         return call_result(self, -EINVAL);
-    /* Under the lock of the caller's space the handle, and with it the
-     * executor, stays. */
-    lock_acquire(&self->space->lock, LOCK_SPACE);
-    struct executor *executor = handle_executor(self->space, user(self->x[REG_A0]));
-    if (executor != NULL)
-        executor_unpark(executor, (uint32_t)events);
-    lock_release(&self->space->lock, LOCK_SPACE);
-    return call_result(self, executor != NULL ? 0 : -EBADF);
+    /* The space's lock is given up first: others of the process, and perhaps
+     * the one we wake, want it soon. */
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL)
+        return call_result(self, -EBADF);
+    executor_unpark(executor, (uint32_t)events);
+    executor_put(executor);
+    return call_result(self, 0);
 }
 
 int executor_stop(struct executor *executor)

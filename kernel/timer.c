@@ -34,13 +34,18 @@ void timer_need_tick(void)
     timer_no_later(machine_time() + timer_quantum);
 }
 
+void timer_renew(void)
+{
+    uint64_t tick = machine_time() + timer_quantum, deadline = deadline_nearest();
+    timer_set(tick < deadline ? tick : deadline);
+}
+
 void timer_interrupt(void)
 {
-    uint64_t now = machine_time();
-    deadline_expire(now);
+    deadline_expire(machine_time());
     info_count_pages();
-    uint64_t next = deadline_nearest();
-    if (this_hart()->executor != NULL && now + timer_quantum < next)
-        next = now + timer_quantum;
-    timer_set(next);
+    if (this_hart()->executor != NULL)
+        timer_renew();
+    else
+        timer_set(deadline_nearest());
 }

@@ -21,5 +21,8 @@ void timer_no_later(uint64_t at);
 /* This hart is about to run programs after it was idle: see that it ticks. */
 void timer_need_tick(void);
 
+/* The executor that runs here has a whole quantum from now on. */
+void timer_renew(void);
+
 /* The timer interrupt: wake whose deadline has passed, set the timer anew. */
 void timer_interrupt(void);

@@ -10,15 +10,24 @@
 #include "riscv/csr.h"
 #include "scheduler.h"
 #include "state.h"
+#include "timer.h"
 
-/* Interrupts are served; then the executor may have been stopped or ended, or
- * its quantum is over. */
+/*
+ * Interrupts are served; then the executor may have been stopped or ended, or
+ * its quantum is over. The next one's quantum starts when it runs: if the way
+ * through the scheduler took long, its tick would be due before it has done
+ * anything, and where that goes on nobody would.
+ */
 static struct executor *interrupted(struct executor *self, uint64_t cause)
 {
     interrupt_serve();
     if (!state_runnable(state_load(self)))
         return scheduler_leave(self);
-    return cause == (CAUSE_INTERRUPT | INTERRUPT_TIMER) ? scheduler_yield(self) : self;
+    if (cause == (CAUSE_INTERRUPT | INTERRUPT_TIMER)) {
+        self = scheduler_yield(self);
+        timer_renew();
+    }
+    return self;
 }
 
 struct executor *trap(struct executor *self, uint64_t cause)

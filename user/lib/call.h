@@ -110,7 +110,7 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages)
 /*
  * Let a stopped executor run from `pc` with stack pointer `sp` and `argument`
  * in a0; other registers stay as they are (zero in a new one).
- * Errors: -EBADF, -EINVAL, -EBUSY (it is not stopped), -ESRCH (it has ended).
+ * Errors: -EBADF, -EBUSY (it is not stopped), -ESRCH (it has ended).
  */
 [[nodiscard]] static inline int64_t start(uint64_t executor, uint64_t pc, uint64_t sp,
                                           uint64_t argument)

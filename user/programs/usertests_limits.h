@@ -99,8 +99,18 @@ static void test_chain_executors(void)
     unmap(SPACE_OWN, handle(0), 16);
 }
 
+/* Spaces come and go for ever: more than there are address space numbers. */
+static void test_many_spaces(void)
+{
+    for (uint64_t i = 0; i < (deep ? 0x11000 : 500); i++) {
+        check(create_space(handle(0)) == 0);
+        unmap(SPACE_OWN, handle(0), 1);
+    }
+}
+
 static const struct test limit_tests[] = {
     {"no_memory", test_no_memory},
     {"chain", test_chain},
     {"chain_executors", test_chain_executors},
+    {"many_spaces", test_many_spaces},
 };

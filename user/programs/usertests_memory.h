@@ -253,6 +253,27 @@ static void test_unmap_running(void)
     }
 }
 
+/* Nor what MAP_REPLACE has put something else in place of. */
+static void test_map_replace_running(void)
+{
+    for (uint64_t round = 0; round < 20; round++) {
+        map_rw(AREA, 1);
+        check(share(SPACE_OWN, AREA, SPACE_OWN, AREA + PAGE_SIZE, 1, PROT_READ) == 0);
+        code_begin(0, code_count, AREA);
+        while (words(AREA)[0] == 0)
+            yield();
+        check(map(SPACE_OWN, AREA, 1, PROT_RW, MAP_REPLACE) == 0);
+        uint64_t count = words(AREA + PAGE_SIZE)[0];
+        while (words(AREA)[0] == 0)
+            yield();
+        check(words(AREA + PAGE_SIZE)[0] == count);
+        stop(handle(0));
+        at_rest(0);
+        unmap(SPACE_OWN, handle(0), 1);
+        unmap(SPACE_OWN, AREA, 2);
+    }
+}
+
 static void test_share(void)
 {
     map_rw(AREA, 3);
@@ -470,6 +491,7 @@ static const struct test memory_tests[] = {
     {"unmap_handles", test_unmap_handles},
     {"unmap_huge", test_unmap_huge},
     {"unmap_running", test_unmap_running},
+    {"map_replace_running", test_map_replace_running},
     {"share", test_share},
     {"share_range", test_share_range},
     {"share_space", test_share_space},
