@@ -123,6 +123,8 @@ static void make_harts(void)
 
 void boot_main(uint64_t hart_id, uint64_t tree_address)
 {
+    if (tree_address == 0 || tree_address % 8 != 0)
+        stop("devicetree: the firmware gave none (its address is 0x%lx)", tree_address);
     devicetree_read((const void *)(BOOT_TREE_MAP + tree_address % (1ul << 30)));
     const struct machine_description *machine = &machine_description;
     hart_count = machine->hart_count;

@@ -18,6 +18,8 @@ struct symbol {
 };
 extern const struct symbol symbol_table[], symbol_table_end[];
 
+enum { CALL_SIZE = 4 }; /* bytes of an instruction that calls */
+
 extern const char text_start[], text_end[]; /* kernel.ld */
 extern uint8_t boot_stack[HART_STACK_SIZE]; /* boot.c */
 
@@ -47,15 +49,17 @@ static const struct symbol *find_symbol(const char *address)
     return found;
 }
 
-const char *symbol(const void *address)
+const char *symbol(const void *return_address)
 {
-    const struct symbol *found = find_symbol(address);
+    const struct symbol *found = find_symbol((const char *)return_address - CALL_SIZE);
     return found != NULL ? found->name : "?";
 }
 
-static void print_location(const char *address)
+/* A return address follows its call, which may be the last instruction of a
+ * function: it is looked up by the call, 4 bytes before. */
+static void print_location(const char *address, int back)
 {
-    const struct symbol *found = find_symbol(address);
+    const struct symbol *found = find_symbol(address - back);
     if (found != NULL)
         print("%p %s+0x%lx\n", address, found->name, (uint64_t)(address - found->address));
     else
@@ -73,17 +77,17 @@ static bool on_a_stack(uint64_t frame)
 
 /* From frame pointer to frame pointer: below each stand the return address and
  * the caller's frame pointer. */
-static void print_backtrace(const char *pc, uint64_t frame)
+static void print_backtrace(const char *pc, int back, uint64_t frame)
 {
     enum { DEPTH_MAX = 32 };
     print("backtrace:\n    ");
-    print_location(pc);
+    print_location(pc, back);
     for (int depth = 0; depth < DEPTH_MAX && on_a_stack(frame); depth++) {
         const uint64_t *words = (const uint64_t *)frame;
         if (words[-1] == 0)
             break;
         print("    ");
-        print_location((const char *)words[-1]);
+        print_location((const char *)words[-1], CALL_SIZE);
         if (words[-2] <= frame)
             break;
         frame = words[-2];
@@ -162,7 +166,7 @@ void panic(const char *format, ...)
     print_hart();
     /* From the caller on: its frame is the one below which ours stands. */
     const uint64_t *frame = __builtin_frame_address(0);
-    print_backtrace(__builtin_return_address(0), frame[-2]);
+    print_backtrace(__builtin_return_address(0), CALL_SIZE, frame[-2]);
     print("----------------------\n");
     end();
 }
@@ -188,7 +192,7 @@ void panic_trap(struct kernel_frame *frame)
           name != NULL ? name : "?", cause, frame->pc, address);
     print_hart();
     print_registers(frame->x);
-    print_backtrace((const char *)frame->pc, frame->x[7]);
+    print_backtrace((const char *)frame->pc, 0, frame->x[REG_FP]);
     print("----------------------\n");
     end();
 }

@@ -23,9 +23,8 @@ __attribute__((noreturn, cold, noinline, format(printf, 1, 2))) void stop(const 
 /* Called on a hart that was interrupted while another panics. */
 __attribute__((noreturn)) void panic_halt(void);
 
-/* "name+0x12" of the kernel function at this address. Its text stands in a
- * buffer that the next calls but one reuse. */
-const char *symbol(const void *address);
+/* The name of the function that a return address leads back to, or "?". */
+const char *symbol(const void *return_address);
 
 /* Guards an invariant of the kernel's own: never an argument of a program. */
 #define KERNEL_ASSERT(condition)                                                                   \
