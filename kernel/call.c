@@ -59,7 +59,9 @@ struct executor *call_yield(struct executor *self)
 /* terminate(status): end this executor. Does not return. */
 struct executor *call_terminate(struct executor *self)
 {
+    lock_acquire(&self->lock, LOCK_EXECUTOR);
     self->status = self->x[REG_A0];
+    lock_release(&self->lock, LOCK_EXECUTOR);
     /* It is executing, here: scheduler_leave ends it. */
     bool at_rest = executor_terminate(self);
     KERNEL_ASSERT(!at_rest);
@@ -142,27 +144,6 @@ struct executor *call_supervise(struct executor *self)
     return call_result(self, error);
 }
 
-/* A picture of an executor. Registers that a hart may be using are left 0. */
-static void inspect(struct executor *executor, struct executor_info *info)
-{
-    for (;;) {
-        *info = (struct executor_info){.state = state_load(executor)};
-        if (!(info->state & STATE_HELD)) {
-            info->pc = executor->pc;
-            for (int i = 0; i < 31; i++)
-                info->x[i] = executor->x[i];
-        }
-        lock_acquire(&executor->lock, LOCK_EXECUTOR);
-        info->fault_cause = executor->fault_cause;
-        info->fault_address = executor->fault_address;
-        info->status = executor->status;
-        lock_release(&executor->lock, LOCK_EXECUTOR);
-        /* If nobody has changed the word, nobody has run it meanwhile. */
-        if (state_load(executor) == info->state)
-            return;
-    }
-}
-
 /* inspect(executor, buffer): fill a struct executor_info. 0, -EBADF, -EFAULT. */
 struct executor *call_inspect(struct executor *self)
 {
@@ -170,7 +151,7 @@ struct executor *call_inspect(struct executor *self)
     if (executor == NULL)
         return call_result(self, -EBADF);
     struct executor_info info;
-    inspect(executor, &info);
+    executor_inspect(executor, &info);
     executor_put(executor);
     return call_result(self,
                        user_memory_write(self->space, user(self->x[REG_A1]), &info, sizeof(info)));

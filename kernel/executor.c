@@ -69,6 +69,30 @@ bool executor_terminate(struct executor *executor)
     return !(before & (STATE_TERMINATED | STATE_HELD));
 }
 
+/*
+ * Give EXECUTING back, with its reference, and clear `clear` in the same step.
+ * Queues the executor if it is runnable then, ends it if that was asked
+ * meanwhile. Returns false if it has ended.
+ */
+static bool give_back(struct executor *executor, uint64_t clear)
+{
+    uint64_t seen = state_load(executor);
+    uint64_t next;
+    do {
+        next = seen & ~(STATE_EXECUTING | clear);
+        if (state_needs_queue(next))
+            next |= STATE_QUEUED;
+    } while (!state_change(executor, &seen, next));
+    if (next & STATE_QUEUED) {
+        scheduler_enqueue(executor);
+        return true;
+    }
+    if (seen & STATE_TERMINATED)
+        executor_end(executor);
+    executor_put(executor);
+    return !(seen & STATE_TERMINATED);
+}
+
 int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t argument)
 {
     /* Take EXECUTING, and its reference: the registers are ours. */
@@ -92,27 +116,42 @@ int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t arg
     }
     deadline_remove(executor);
     executor->deadline = DEADLINE_NONE;
+    lock_acquire(&executor->lock, LOCK_EXECUTOR);
     executor->fault_cause = FAULT_NONE;
+    lock_release(&executor->lock, LOCK_EXECUTOR);
     executor->pc = pc.raw;
     executor->x[REG_SP] = sp.raw;
     executor->x[REG_A0] = argument;
 
     /* A park that it was stopped in is over. */
-    seen = state_load(executor);
-    uint64_t next;
-    do {
-        next = seen & ~(STATE_EXECUTING | STATE_PARKED | STATE_REASON);
-        if (counted && !(seen & STATE_TERMINATED))
-            next = (next & ~STATE_STOPPED) | STATE_QUEUED;
-    } while (!state_change(executor, &seen, next));
-    if (next & STATE_QUEUED) {
-        scheduler_enqueue(executor); /* with the reference of EXECUTING */
-        return 0;
+    uint64_t clear = STATE_PARKED | STATE_REASON | (counted ? STATE_STOPPED : 0);
+    return give_back(executor, clear) && counted ? 0 : -ESRCH;
+}
+
+void executor_inspect(struct executor *executor, struct executor_info *info)
+{
+    /* Registers of one at rest: EXECUTING keeps others from running it while
+     * we read. Of one that has ended nobody writes any more; of one that runs,
+     * or is about to, they change. */
+    uint64_t seen = state_load(executor);
+    bool taken = false;
+    while (!taken && !(seen & (STATE_HELD | STATE_TERMINATED)))
+        taken = state_change(executor, &seen, seen | STATE_EXECUTING);
+    *info = (struct executor_info){.state = seen};
+    if (!(seen & STATE_HELD)) {
+        info->pc = executor->pc;
+        for (int i = 0; i < 31; i++)
+            info->x[i] = executor->x[i];
     }
-    if (seen & STATE_TERMINATED)
-        executor_end(executor);
-    executor_put(executor);
-    return -ESRCH;
+    if (taken) {
+        executor_get(executor);
+        give_back(executor, 0);
+    }
+    lock_acquire(&executor->lock, LOCK_EXECUTOR);
+    info->fault_cause = executor->fault_cause;
+    info->fault_address = executor->fault_address;
+    info->status = executor->status;
+    lock_release(&executor->lock, LOCK_EXECUTOR);
 }
 
 void executor_end(struct executor *executor)

@@ -8,7 +8,7 @@
  *   next                   the queue or list that the executor is in; it is
  *                          in one at most
  *   references             anyone, atomically
- *   supervisor, fault, status   under `lock`, or holding EXECUTING where said
+ *   supervisor, fault, status   under `lock`
  *   space_next, space_previous  under the space's lock
  *   deadline and heap links     under the deadlines lock
  *
@@ -106,6 +106,10 @@ static inline bool executor_get_unless_zero(struct executor *executor)
 /* Give a reference back; the last one puts the executor on this hart's reap
  * list (reap.h). Any lock may be held. */
 void executor_put(struct executor *executor);
+
+/* A picture of the executor. Registers of one that runs, or is queued, are left
+ * 0. No lock held. */
+void executor_inspect(struct executor *executor, struct executor_info *info);
 
 /*
  * The executor has TERMINATED set and neither EXECUTING nor QUEUED; the caller

@@ -38,10 +38,14 @@ static void tear_down_if_last(struct space *space)
 
 void space_exit(struct space *space)
 {
+    /* A reference until it is torn down; before `alive` is cleared, as from
+     * then on another hart may begin the teardown, which gives it back. */
+    space_get(space);
     uint32_t alive = 1;
-    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, CAS_ORDER, CAS_ORDER))
+    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, CAS_ORDER, CAS_ORDER)) {
+        space_put(space);
         return;
-    space_get(space); /* until it is torn down */
+    }
 
     /* Executors at rest are ours to end, after the lock is given up. One
      * without references is on its way to the same end, by way of its reap

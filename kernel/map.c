@@ -87,7 +87,7 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
     } else {
         pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
         page_count_add(table_of(entry), 1);
-        pte_store(entry, leaf(pa, bits));
+        pte_publish(entry, leaf(pa, bits));
     }
     lock_release(&space->lock, LOCK_SPACE);
     page_list_drop(&tables);
@@ -105,7 +105,7 @@ static bool fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t 
         pte_t *entry = page_table_make(space->root, va, 0, tables);
         for (uint64_t i = 0; i < count; i++) {
             pte_t before = pte_load(&entry[i]);
-            pte_store(&entry[i], leaf(phys_from_linear(page_list_take(pages)), bits));
+            pte_publish(&entry[i], leaf(phys_from_linear(page_list_take(pages)), bits));
             if (before == 0) {
                 fresh++;
                 continue;
@@ -242,7 +242,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
         bits |= pte & PTE_U ? prot_bits(prot) | PTE_U : PTE_R | PTE_W;
         pte_t *entry = page_table_make(to->root, to_va + at, 0, tables);
         page_count_add(table_of(entry), 1);
-        pte_store(entry, leaf(pte_phys(pte), bits));
+        pte_publish(entry, leaf(pte_phys(pte), bits));
     }
     if (prot & PROT_EXECUTE)
         shootdown(to);

@@ -148,11 +148,16 @@ struct executor *scheduler_next(void)
 {
     this_hart()->executor = NULL;
     for (;;) {
-        if (queue_empty())
+        bool slept = queue_empty();
+        if (slept)
             idle();
         mcs_lock_acquire(&global()->sched_mcs_lock);
         struct executor *executor = queue_pop();
         mcs_lock_release(&global()->sched_mcs_lock);
+        /* While we woke up we still looked idle: an interrupt meant for one
+         * that sleeps may have been spent on us. */
+        if (slept && !queue_empty())
+            wake_one_idle();
         if (executor != NULL && dispatch(executor))
             return executor;
     }

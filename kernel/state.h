@@ -2,7 +2,8 @@
  * The state word of an executor: the rules that all who change it keep. Its
  * picture is in abi.h.
  *
- *   EXECUTING   a hart runs it, or `start` writes its registers
+ *   EXECUTING   a hart runs it, or `start` writes its registers, or `inspect`
+ *               reads them
  *   QUEUED      it is in the run queue
  *   PARKED      it sleeps until an event of its mask, or its deadline
  *   STOPPED     it was never started, was stopped, or has faulted

@@ -146,7 +146,8 @@ LEAF void unmap_drop(pte_t leaf, struct page_chain *chain)
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)
 {
     struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
-    clear_table(space->root, page_table_root_shift, &clear);
+    uint64_t cleared = clear_table(space->root, page_table_root_shift, &clear);
+    page_count_add(space->root, -(int64_t)cleared);
     uint64_t stopped = clear.va < end ? clear.va : end;
     if (!clear.found)
         return stopped;

@@ -42,8 +42,7 @@ pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
             page_zero(made);
             page_count_add(made, -1);
             pte = pte_make(phys_from_linear(made), PTE_V);
-            /* Release: a walker that finds the pointer finds an empty table. */
-            __atomic_store_n(entry, pte, __ATOMIC_RELEASE);
+            pte_publish(entry, pte);
             page_count_add(table, 1);
         }
         KERNEL_ASSERT(!pte_is_leaf(pte));

@@ -95,6 +95,13 @@ static inline void pte_store(pte_t *entry, pte_t pte)
     __atomic_store_n(entry, pte, __ATOMIC_RELAXED);
 }
 
+/* Make an entry valid. Release: whoever gets at the page, or the table, by way
+ * of it finds there what was written before, its being cleared above all. */
+static inline void pte_publish(pte_t *entry, pte_t pte)
+{
+    __atomic_store_n(entry, pte, __ATOMIC_RELEASE);
+}
+
 /* The machine has this many levels. Once, at boot. */
 void page_table_init(uint32_t levels);
 
