@@ -282,10 +282,10 @@ static void caller_run(struct control *control)
     if (dice.random == 0)
         dice.random = 1;
     while (run != 0 && __atomic_load_n(&control->run, __ATOMIC_RELAXED) == run) {
-        if (__atomic_fetch_add(&control->calls, 1, __ATOMIC_RELAXED) >= control->budget) {
-            __atomic_fetch_sub(&control->calls, 1, __ATOMIC_RELAXED);
+        /* Never above the budget, even for a moment: the keeper reads it. */
+        if (__atomic_load_n(&control->calls, __ATOMIC_RELAXED) >= control->budget)
             break;
-        }
+        __atomic_fetch_add(&control->calls, 1, __ATOMIC_RELAXED);
         call_random(&dice);
     }
     terminate(0);
