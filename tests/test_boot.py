@@ -3,6 +3,7 @@ why it does not boot on others."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import KERNEL, BootSystem
 from stag.devicetree import Devicetree, Node, of_qemu
+from stag.errors import GuestExit
 from stag.images import move_load_address
 from stag.machine import MachineConfig, run_to_exit
 from stag.pagetable import PAGE
@@ -252,7 +254,9 @@ def test_impossible_machines(boot_system: BootSystem, machine: str) -> None:
     change, wanted = BROKEN[machine]
     system = boot_system(harts=2)
     check_one_line(boot_with(system, change), wanted)
-    assert system.machine.ended or system.harts.at_rest(), system.harts.table()
+    # It may power off while we look.
+    with contextlib.suppress(GuestExit):
+        assert system.machine.ended or system.harts.at_rest(), system.harts.table()
 
 
 def test_odd_but_possible(boot_system: BootSystem) -> None:
