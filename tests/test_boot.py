@@ -21,8 +21,9 @@ from stag.system import System
 MIB = 1 << 20
 GIB = 1 << 30
 slow = pytest.mark.slow
-COMMAND = "run=usertests" if (KERNEL.parent / "user" / "usertests.elf").exists() else "run=hello"
+COMMAND = "run=usertests"
 QUICK = "run=hello"
+COMMANDS = [QUICK, pytest.param(COMMAND, marks=pytest.mark.slow)]
 
 
 def check_boot(config: MachineConfig, patience: float = 120) -> str:
@@ -81,12 +82,13 @@ def test_one_failure_among_commands_is_enough() -> None:
 # Places
 
 
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("mmu", ["sv39", "sv48"])
 @pytest.mark.parametrize("address", [0x80200000, 0x80400000, 0x84600000], ids=hex)
-def test_load_addresses(tmp_path: Path, address: int, mmu: str) -> None:
+def test_load_addresses(tmp_path: Path, address: int, mmu: str, command: str) -> None:
     linked = min(segment.physical for segment in Symbols(KERNEL).segments)
     image = move_load_address(KERNEL, tmp_path / "kernel.elf", address - linked)
-    check_boot(MachineConfig(image, 2, mmu=mmu, arguments=QUICK))  # type: ignore[arg-type]
+    check_boot(MachineConfig(image, 2, mmu=mmu, arguments=command), 600)  # type: ignore[arg-type]
 
 
 def tree_of(harts: int, memory: str, *pieces: tuple[int, int]) -> Devicetree:
@@ -103,13 +105,21 @@ TWO_BANKS = {
 }
 
 
+@pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("mmu", ["sv39", "sv48"])
 @pytest.mark.parametrize("banks", TWO_BANKS)
-def test_banks_with_holes(tmp_path: Path, banks: str, mmu: str) -> None:
+def test_banks_with_holes(tmp_path: Path, banks: str, mmu: str, command: str) -> None:
     memory, *pieces = TWO_BANKS[banks]
     tree = tree_of(2, memory, *pieces).write(tmp_path / "machine.dtb")
-    config = MachineConfig(KERNEL, 2, memory, mmu, QUICK, devicetree=tree)  # type: ignore[arg-type]
-    check_boot(config)
+    config = MachineConfig(
+        KERNEL,
+        2,
+        memory,
+        mmu,  # type: ignore[arg-type]
+        command,
+        devicetree=tree,
+    )
+    check_boot(config, 600)
 
 
 def test_every_bank_is_used(boot_system: BootSystem, tmp_path: Path) -> None:
