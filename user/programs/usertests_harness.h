@@ -32,7 +32,7 @@
 #define WORKER_STACK_PAGES 2
 
 /* Nothing in a test takes longer, however slow the machine is. */
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 300000
 
 #define PROT_RW (PROT_READ | PROT_WRITE)
 #define PROT_RX (PROT_READ | PROT_EXECUTE)
