@@ -72,7 +72,6 @@ missing_for() {
     esac
     if [ "$1" = test ]; then
         find_python >/dev/null || echo "Python's pytest, pytest-xdist, pyelftools and rich"
-        first dtc >/dev/null || echo "dtc"
         find_host_cc >/dev/null || echo "gcc"
     fi
 }
@@ -82,16 +81,16 @@ install_line() {
     modules="pytest pytest-xdist pyelftools rich"
     venv="python3 -m venv .venv && .venv/bin/pip install $modules"
     if [ "$(uname -s)" = Darwin ]; then
-        echo "brew install make qemu dtc riscv64-elf-gcc riscv64-elf-gdb && $venv"
+        echo "brew install make qemu riscv64-elf-gcc riscv64-elf-gdb && $venv"
     elif first apt-get >/dev/null; then
         echo "$(as_root)apt-get install --no-install-recommends $(debian_packages)"
     elif first dnf >/dev/null; then
-        echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb dtc gcc" \
+        echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb gcc" \
             "libtsan libasan libubsan python3-pytest python3-pytest-xdist python3-pyelftools" \
             "python3-rich"
     elif first pacman >/dev/null; then
         echo "$(as_root)pacman -S --needed riscv64-linux-gnu-gcc qemu-system-riscv" \
-            "qemu-system-riscv-firmware riscv64-linux-gnu-gdb dtc gcc python-pytest" \
+            "qemu-system-riscv-firmware riscv64-linux-gnu-gdb gcc python-pytest" \
             "python-pytest-xdist python-pyelftools python-rich"
     fi
 }
@@ -104,6 +103,6 @@ as_root() {
 debian_packages() {
     machine=misc
     ! apt-cache show qemu-system-riscv >/dev/null 2>&1 || machine=riscv
-    echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch device-tree-compiler gcc libc6-dev" \
+    echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch gcc libc6-dev" \
         "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich"
 }
