@@ -7,6 +7,9 @@ counters count instructions exactly. What only the kernel can see is counted
 through the debugger, by stepping a function, or by a trace of the boot. So
 every figure is exact, and does not depend on how fast this computer is.
 
+Operations between two harts are those of the program `bench2`, stepped on both
+harts in turn: the kernel's instructions of both (stag/interleave.py).
+
 The table goes to the terminal, the figures to build/bench.json.
 """
 
@@ -23,12 +26,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from stag.errors import StagError
+from stag.interleave import count_operations
 from stag.machine import MachineConfig, run_to_exit
 from stag.system import boot, symbols_of
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("STAG_BUILD", ROOT / "build"))
 KERNEL = BUILD / "kernel.elf"
+PROGRAM_ACROSS = BUILD / "user" / "bench2.elf"
 RESULT = BUILD / "bench.json"
 
 LINE = re.compile(r"^BENCH (\S+) (\d+)\s*$", re.MULTILINE)
@@ -62,6 +67,15 @@ ROWS = [
     Row("boot", "boot to user mode, 128 MiB", "30.8M", "0.9M", "416M", 1_000_000),
     Row("boot_8g", "boot to user mode, 8 GiB", "200M", "-", "26500M", None),
 ]
+
+# Operations of the program `bench2`, by the names that it gives them. But for
+# the first, the other hart is in user mode in the same space.
+ACROSS = {
+    "wake_harts": "block and wake, round trip",
+    "unmap_harts": "unmap, one page",
+    "unmap_256_harts": "unmap, 256 pages",
+    "replace_harts": "map over a page",
+}
 
 
 def run_program() -> dict[str, int]:
@@ -118,11 +132,20 @@ def count_boot(memory: str) -> int:
             return sum(line.startswith("Trace") for line in lines)
 
 
+def count_across() -> dict[str, int]:
+    """Operations between two harts: the instructions of both, those of the
+    kernel alone."""
+    figures = count_operations(MachineConfig(KERNEL), symbols_of(PROGRAM_ACROSS))
+    if missing := ACROSS.keys() - figures.keys():
+        raise StagError(f"bench: bench2 did not come to {', '.join(sorted(missing))}")
+    return figures
+
+
 def measure() -> dict[str, int]:
     figures = count_functions()
     figures["boot"] = count_boot("128M")
     figures["boot_8g"] = count_boot("8G")
-    return figures | run_program()
+    return figures | run_program() | count_across()
 
 
 def goal_of(row: Row, figures: dict[str, int]) -> int | None:
@@ -141,7 +164,11 @@ def table_of(figures: dict[str, int]) -> Table:
             shown = f"[{'green' if count <= goal else 'red'}]{shown}[/]"
         limit = "-" if goal is None else f"{goal:,}"
         table.add_row(row.title, shown, limit, row.linux, row.sel4, row.xv6)
-    known = {row.name for row in ROWS}
+    table.add_section()
+    table.add_row("across two harts, both counted", style="italic")
+    for name, title in ACROSS.items():
+        table.add_row(title, f"{figures[name]:,}" if name in figures else "-")
+    known = {row.name for row in ROWS} | ACROSS.keys()
     others = {name: count for name, count in figures.items() if name not in known}
     if others:
         table.add_section()

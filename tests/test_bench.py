@@ -14,6 +14,14 @@ MISSED = {
     "executor_life": 4150,
 }
 
+# Of operations between two harts, which have no goals.
+BOUNDS = {
+    "wake_harts": 4000,
+    "unmap_harts": 3000,
+    "unmap_256_harts": 40_000,
+    "replace_harts": 6000,
+}
+
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, int]:
@@ -30,3 +38,13 @@ def test_goal(figures: dict[str, int], row: bench.Row) -> None:
     assert count <= MISSED.get(row.name, goal), f"{row.title}: {count} instructions"
     if count > goal:
         pytest.xfail(f"{row.title}: {count} instructions, the goal is {goal}")
+
+
+@pytest.mark.slow
+def test_across_harts() -> None:
+    """Not too many, and exact: the next time as many."""
+    figures = bench.count_across()
+    assert figures == bench.count_across()
+    assert figures.keys() == BOUNDS.keys()
+    for name, bound in BOUNDS.items():
+        assert 0 < figures[name] <= bound, f"{bench.ACROSS[name]}: {figures[name]} instructions"

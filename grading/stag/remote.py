@@ -37,6 +37,9 @@ CHUNK = 2048  # bytes of memory in one packet: the stub's buffer holds 4096 digi
 GENERAL_REGISTERS = 33  # x0 … x31 and pc, what a `g` packet carries
 PC = 32
 
+STEP_PLAIN = 1
+STEP_MASKED = 7  # neither interrupts nor the timers of the machine
+
 WATCH_WRITE = 2
 WATCH_READ = 3
 WATCH_ACCESS = 4
@@ -287,6 +290,10 @@ class Remote:
         self._request_ok(f"z{kind},{address:x},{size}")
 
     # Resuming and stopping
+
+    def mask_interrupts(self, masked: bool) -> None:
+        """In steps: yes, as it is at first, or no."""
+        self._request_ok(f"Qqemu.sstep={STEP_MASKED if masked else STEP_PLAIN}")
 
     def step(self, hart: int, timeout: float = 30.0) -> Stop:
         """One instruction on one hart, interrupts masked; the others frozen.
