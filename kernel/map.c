@@ -13,10 +13,13 @@
 #include "unmap.h"
 
 /* Mappings that were mapped over, to be dropped after the shootdown: a page
- * with the next such page, and leaves. */
+ * with the next such page, and leaves. A power of two, which spares us a
+ * division. */
+enum { REPLACED_LEAVES = 256 };
+
 struct replaced {
     struct replaced *next;
-    pte_t leaves[TABLE_ENTRIES - 1];
+    pte_t leaves[REPLACED_LEAVES];
 };
 
 bool map_range_valid(uint64_t va, uint64_t pages)
@@ -110,7 +113,7 @@ static bool fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t 
                 fresh++;
                 continue;
             }
-            if (noted == TABLE_ENTRIES - 1) {
+            if (noted == REPLACED_LEAVES) {
                 replaced = replaced->next;
                 noted = 0;
             }
@@ -127,7 +130,7 @@ static void drop_replaced(struct replaced *replaced)
 {
     struct page_chain chain = {0};
     for (; replaced != NULL; replaced = replaced->next) {
-        for (uint64_t i = 0; i < TABLE_ENTRIES - 1 && replaced->leaves[i] != 0; i++)
+        for (uint64_t i = 0; i < REPLACED_LEAVES && replaced->leaves[i] != 0; i++)
             unmap_drop(replaced->leaves[i], &chain);
     }
     page_free_chain(&chain);
@@ -149,7 +152,7 @@ struct executor *call_map(struct executor *self)
         return call_result(self, -EBADF);
     uint64_t end = va + (count << PAGE_SHIFT);
     bool replace = flags & MAP_REPLACE;
-    uint64_t notes = replace ? count / (TABLE_ENTRIES - 1) + 1 : 0;
+    uint64_t notes = replace ? (count + REPLACED_LEAVES - 1) / REPLACED_LEAVES : 0;
     struct page_list pages = {0}, tables = {0}, replaced = {0};
     int error = page_list_fill(&pages, count, true);
     if (error == 0)
