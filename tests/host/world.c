@@ -184,8 +184,10 @@ void __wrap_asid_free(uint64_t asid);
 int __wrap_space_create(struct space **result)
 {
     int error = __real_space_create(result);
+    /* Release: for kill_one, which gets at the space by this alone. The model
+     * of the TLB reads it relaxed, so as not to order what the kernel must. */
     if (error == 0)
-        __atomic_store_n(&spaces[(*result)->asid], *result, __ATOMIC_RELAXED);
+        __atomic_store_n(&spaces[(*result)->asid], *result, __ATOMIC_RELEASE);
     return error;
 }
 
@@ -299,7 +301,7 @@ static void start_program(void)
 static void kill_one(void)
 {
     for (uint64_t asid = 1; asid < 1ul << options.asid_bits; asid++) {
-        struct space *space = world_space(asid);
+        struct space *space = __atomic_load_n(&spaces[asid], __ATOMIC_ACQUIRE);
         if (space != NULL) {
             space_exit(space);
             return;
