@@ -159,6 +159,9 @@ static void boot_finish(void)
 void hart_main(void)
 {
     struct hart *hart = this_hart();
+    /* Whatever the firmware has left there; none is ever set again. */
+    csr_clear(sstatus, SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_VS | SSTATUS_FS |
+                           SSTATUS_SUM | SSTATUS_MXR);
     csr_write(sscratch, 0);
     csr_write(scounteren, 7); /* programs may read cycle, time and instret */
     csr_write(stvec, trap_entry);

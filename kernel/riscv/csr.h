@@ -16,6 +16,15 @@
 #define SIE_TIMER    (1ul << INTERRUPT_TIMER)
 #define SIE_EXTERNAL (1ul << INTERRUPT_EXTERNAL)
 
+/* Fields of sstatus. */
+#define SSTATUS_SIE  (1ul << 1)  /* interrupts in the kernel */
+#define SSTATUS_SPIE (1ul << 5)  /* … after sret */
+#define SSTATUS_SPP  (1ul << 8)  /* where sret goes: 0 is user mode */
+#define SSTATUS_VS   (3ul << 9)  /* 0: vector instructions are illegal */
+#define SSTATUS_FS   (3ul << 13) /* 0: floating-point instructions are illegal */
+#define SSTATUS_SUM  (1ul << 18) /* kernel accesses to user pages */
+#define SSTATUS_MXR  (1ul << 19) /* loads from executable pages */
+
 #define CAUSE_FETCH_FAULT      1
 #define CAUSE_ILLEGAL          2
 #define CAUSE_LOAD_FAULT       5
