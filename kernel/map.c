@@ -1,9 +1,9 @@
 /*
  * Mapping and sharing.
  *
- * Each call sets aside all pages that it may need, tables included, before it
- * takes the lock; checks everything under the lock; and then changes the
- * tables, by steps that can't fail.
+ * Each call sets aside all pages that it needs, tables included, outside of the
+ * lock; checks everything under the lock; and then changes the tables, by steps
+ * that can't fail.
  */
 #include "map.h"
 #include "call.h"
@@ -76,23 +76,46 @@ static struct page_table *table_of(const pte_t *entry)
     return (struct page_table *)round_down((uint64_t)entry, PAGE_SIZE);
 }
 
+/*
+ * Lock both spaces, which may be one, when there are as many pages on `tables`
+ * as [va, end) in `to` lacks tables. 0, or -ESRCH or -ENOMEM: then they are not
+ * locked. The caller drops what is on `tables` in any case.
+ */
+static int lock_with_tables(struct space *from, struct space *to, uint64_t va, uint64_t end,
+                            struct page_list *tables)
+{
+    for (uint64_t set_aside = 0;;) {
+        space_lock_both(from, to);
+        bool alive = space_alive(from) && space_alive(to);
+        uint64_t missing = alive ? page_table_missing(to->root, va, end) : 0;
+        if (alive && missing <= set_aside)
+            return 0;
+        space_unlock_both(from, to);
+        if (!alive)
+            return -ESRCH;
+        /* Tables may go while we set pages aside, so look again. */
+        int error = page_list_fill(tables, missing - set_aside, false);
+        if (error != 0)
+            return error;
+        set_aside = missing;
+    }
+}
+
 int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
 {
+    uint64_t end = va.raw + PAGE_SIZE;
     struct page_list tables = {0};
-    int error = page_list_fill(&tables, page_table_needs(va.raw, va.raw + PAGE_SIZE), false);
-    if (error != 0)
-        return error;
-    lock_acquire(&space->lock, LOCK_SPACE);
-    if (!space_alive(space)) {
-        error = -ESRCH;
-    } else if (!range_empty(space, va.raw, va.raw + PAGE_SIZE)) {
-        error = -EEXIST;
-    } else {
-        pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
-        page_count_add(table_of(entry), 1);
-        pte_publish(entry, leaf(pa, bits));
+    int error = lock_with_tables(space, space, va.raw, end, &tables);
+    if (error == 0) {
+        if (!range_empty(space, va.raw, end)) {
+            error = -EEXIST;
+        } else {
+            pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
+            page_count_add(table_of(entry), 1);
+            pte_publish(entry, leaf(pa, bits));
+        }
+        space_unlock_both(space, space);
     }
-    lock_release(&space->lock, LOCK_SPACE);
     page_list_drop(&tables);
     return error;
 }
@@ -156,14 +179,11 @@ struct executor *call_map(struct executor *self)
     struct page_list pages = {0}, tables = {0}, replaced = {0};
     int error = page_list_fill(&pages, count, true);
     if (error == 0)
-        error = page_list_fill(&tables, page_table_needs(va, end), false);
-    if (error == 0)
         error = page_list_fill(&replaced, notes, true);
+    if (error == 0)
+        error = lock_with_tables(space, space, va, end, &tables);
     if (error == 0) {
-        lock_acquire(&space->lock, LOCK_SPACE);
-        if (!space_alive(space)) {
-            error = -ESRCH;
-        } else if (!replace && !range_empty(space, va, end)) {
+        if (!replace && !range_empty(space, va, end)) {
             error = -EEXIST;
         } else {
             bool some = fill_range(space, va, end, prot_bits(prot) | PTE_MEMORY | PTE_U, &pages,
@@ -172,7 +192,7 @@ struct executor *call_map(struct executor *self)
                 shootdown(space);
             drop_replaced(replaced.first);
         }
-        lock_release(&space->lock, LOCK_SPACE);
+        space_unlock_both(space, space);
     }
     page_list_drop(&pages);
     page_list_drop(&tables);
@@ -228,8 +248,6 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
                        uint64_t count, uint64_t prot, struct page_list *tables)
 {
     uint64_t size = count << PAGE_SHIFT;
-    if (!space_alive(from) || !space_alive(to))
-        return -ESRCH;
     if (!range_empty(to, to_va, to_va + size))
         return -EEXIST;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
@@ -270,10 +288,8 @@ struct executor *call_share(struct executor *self)
     struct space *to = call_space(self, user(self->x[REG_A2]));
     struct page_list tables = {0};
     if (from != NULL && to != NULL) {
-        error =
-            page_list_fill(&tables, page_table_needs(to_va, to_va + (count << PAGE_SHIFT)), false);
+        error = lock_with_tables(from, to, to_va, to_va + (count << PAGE_SHIFT), &tables);
         if (error == 0) {
-            space_lock_both(from, to);
             error = share_range(from, from_va, to, to_va, count, prot, &tables);
             space_unlock_both(from, to);
         }

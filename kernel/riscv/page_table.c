@@ -51,14 +51,29 @@ pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
     return &table->entries[level_index(va, level)];
 }
 
-uint64_t page_table_needs(uint64_t va, uint64_t end)
+uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end)
 {
-    uint64_t tables = 0;
-    for (uint32_t level = 1; level < page_table_levels; level++) {
-        uint32_t shift = PAGE_SHIFT + 9 * level;
-        tables += ((end - 1) >> shift) - (va >> shift) + 1;
+    uint64_t missing = 0;
+    while (va < end) {
+        /* Down to the table of leaves, or the entry that leads to none. */
+        struct page_table *table = root;
+        uint32_t shift = page_table_root_shift;
+        for (; shift > PAGE_SHIFT; shift -= 9) {
+            pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
+            if (!(pte & PTE_V))
+                break;
+            table = pte_page(pte);
+        }
+        /* Behind such an entry a table is missing for each entry of each level
+         * that the range touches. */
+        uint64_t step = shift > PAGE_SHIFT ? shift : PAGE_SHIFT + 9;
+        uint64_t next = ((va >> step) + 1) << step;
+        uint64_t last = (next < end ? next : end) - 1;
+        for (; shift > PAGE_SHIFT; shift -= 9)
+            missing += (last >> shift) - (va >> shift) + 1;
+        va = next;
     }
-    return tables;
+    return missing;
 }
 
 void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits)

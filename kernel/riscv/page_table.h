@@ -113,16 +113,16 @@ pte_t *page_table_walk(struct page_table *root, uint64_t va);
 
 /*
  * The entry at `level` that covers `va`. Tables that are missing are made from
- * pages taken off `tables`, which must hold enough (page_table_needs). No
+ * pages taken off `tables`, which must hold enough (page_table_missing). No
  * larger leaf may stand there. A new table's count starts at zero; each pointer
  * made counts in its table. The caller counts what it puts into the entry.
  */
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
                        struct page_list *tables);
 
-/* How many tables page_table_make may need, at most, for the pages from va to
- * end - 1. */
-uint64_t page_table_needs(uint64_t va, uint64_t end);
+/* How many tables page_table_make would make for the 4 KiB pages from va to
+ * end - 1, as the tables stand now. */
+uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end);
 
 /*
  * Map [va, va + size) to [pa, pa + size) for the kernel, with the largest
