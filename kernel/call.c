@@ -51,7 +51,7 @@ LEAF struct executor *call_dispatch(struct executor *self)
 }
 
 /* yield(): give up the hart to whoever waits for one. 0. */
-struct executor *call_yield(struct executor *self)
+LEAF struct executor *call_yield(struct executor *self)
 {
     return scheduler_yield(call_result(self, 0));
 }

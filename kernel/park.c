@@ -30,20 +30,17 @@
 #include "call.h"
 #include "compiler.h"
 #include "deadline.h"
+#include "handle.h"
 #include "machine.h"
 #include "scheduler.h"
 #include "space.h"
 #include "state.h"
 #include "user_memory.h"
 
-/* A queue place for an executor whose word has just got QUEUED. */
-__attribute__((noinline)) static void queue(struct executor *executor)
-{
-    executor_get(executor);
-    scheduler_enqueue(executor);
-}
-
-LEAF void executor_unpark(struct executor *executor, uint32_t events)
+/* Make events pending and end the park if it waits for one of them. Returns
+ * true if the caller must now queue the executor: the reference for that is
+ * taken. */
+LEAF static bool post(struct executor *executor, uint32_t events)
 {
     uint64_t seen = state_load(executor);
     uint64_t next;
@@ -56,8 +53,16 @@ LEAF void executor_unpark(struct executor *executor, uint32_t events)
                 next |= STATE_QUEUED;
         }
     } while (!state_change(executor, &seen, next));
-    if (next & ~seen & STATE_QUEUED)
-        queue(executor);
+    if (!(next & ~seen & STATE_QUEUED))
+        return false;
+    executor_get(executor);
+    return true;
+}
+
+void executor_unpark(struct executor *executor, uint32_t events)
+{
+    if (post(executor, events))
+        scheduler_enqueue(executor);
 }
 
 bool park_timeout(struct executor *executor, uint64_t sequence)
@@ -198,14 +203,15 @@ struct executor *call_unpark(struct executor *self)
     uint64_t events = self->x[REG_A1];
     if (events == 0 || events >> 32 != 0)
         return call_result(self, -EINVAL);
-    /* The space's lock is given up first: others of the process, and perhaps
-     * the one we wake, want it soon. */
-    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL)
-        return call_result(self, -EBADF);
-    executor_unpark(executor, (uint32_t)events);
-    executor_put(executor);
-    return call_result(self, 0);
+    /* Under the lock the handle, and with it the executor, stays. It is queued
+     * after that: others of the process, perhaps the one we wake, want it. */
+    lock_acquire(&self->space->lock, LOCK_SPACE);
+    struct executor *executor = handle_executor(self->space, user(self->x[REG_A0]));
+    bool woken = executor != NULL && post(executor, (uint32_t)events);
+    lock_release(&self->space->lock, LOCK_SPACE);
+    if (woken)
+        scheduler_enqueue(executor);
+    return call_result(self, executor != NULL ? 0 : -EBADF);
 }
 
 int executor_stop(struct executor *executor)
@@ -241,7 +247,9 @@ int executor_resume(struct executor *executor)
     } while (!state_change(executor, &seen, next));
     executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);
-    if (next & ~seen & STATE_QUEUED)
-        queue(executor);
+    if (next & ~seen & STATE_QUEUED) {
+        executor_get(executor);
+        scheduler_enqueue(executor);
+    }
     return 0;
 }

@@ -7,11 +7,11 @@ import pytest
 
 # Goals that the kernel does not meet, and what it must not exceed meanwhile.
 MISSED = {
-    "yield_pair": 510,
-    "unpark_nobody": 300,
-    "block_wake": 1540,
+    "yield_pair": 490,
+    "unpark_nobody": 270,
+    "block_wake": 1450,
     "page_free": 25,
-    "executor_life": 4150,
+    "executor_life": 4000,
 }
 
 # Of operations between two harts, which have no goals.
