@@ -8,7 +8,7 @@
 /*
  * End a space: it is alive no more, all its executors are terminated, and the
  * last of them to come to rest has it torn down. Without effect the second
- * time. No lock held.
+ * time. The caller holds a reference, and no lock.
  */
 void space_exit(struct space *space);
 

@@ -59,7 +59,11 @@ static void reap_one_space(struct hart *hart)
     } else if (space->torn == SPACE_TORN_DOWN) {
         page_free(space);
     } else {
+        /* The exit's own reference may be given back by another hart, with the
+         * teardown, before we are done. */
+        space_get(space);
         space_exit(space);
+        space_put(space);
     }
 }
 

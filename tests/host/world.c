@@ -302,8 +302,9 @@ static void kill_one(void)
 {
     for (uint64_t asid = 1; asid < 1ul << options.asid_bits; asid++) {
         struct space *space = __atomic_load_n(&spaces[asid], __ATOMIC_ACQUIRE);
-        if (space != NULL) {
+        if (space != NULL && space_get_unless_zero(space)) {
             space_exit(space);
+            space_put(space);
             return;
         }
     }
