@@ -82,10 +82,11 @@ static uint64_t free_pages(void)
 }
 
 /* Wait until as many pages are free as before. Returns false if that does not
- * come true. */
+ * come true. Long, as a hart tells its count when it ticks or goes idle, and
+ * on a busy host that may take its time. */
 static bool pages_come_back(void)
 {
-    for (uint64_t pause = 1; pause <= 512; pause *= 2) {
+    for (uint64_t pause = 1; pause <= 8192; pause *= 2) {
         sleep_ms(pause);
         if (free_pages() == pages_before)
             return true;
@@ -93,13 +94,16 @@ static bool pages_come_back(void)
     return false;
 }
 
-/* Count anew, when all is quiet. */
+/* Count anew, when all is quiet: the same number ten times in a row. */
 static void pages_count(void)
 {
-    do {
-        pages_before = free_pages();
+    for (uint64_t same = 0; same < 10; same++) {
+        if (free_pages() != pages_before) {
+            pages_before = free_pages();
+            same = 0;
+        }
         sleep_ms(50);
-    } while (free_pages() != pages_before);
+    }
 }
 
 /* End what a test has left, and unmap it. */

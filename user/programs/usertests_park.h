@@ -201,12 +201,15 @@ static void test_park_stopped(void)
     check_status(0, 0);
     check(park_results[0] == EVENT_A);
 
-    /* Its deadline passes while it is stopped. */
+    /* Its deadline passes while it is stopped; unless we were too slow to stop
+     * it, and it has ended. */
     worker_begin(1, worker_sleep, 20);
-    at_rest(1);
-    check(stop(handle(1)) == 0);
-    sleep_ms(40);
-    check(resume(handle(1)) == 0);
+    if (stop(handle(1)) == 0) {
+        at_rest(1);
+        sleep_ms(40);
+        int64_t result = resume(handle(1));
+        check(result == 0 || result == -ESRCH);
+    }
     check_status(1, 20);
 
     /* Started anew, it parks no more; events stay. */
