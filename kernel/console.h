@@ -15,8 +15,8 @@ void console_put(char c);
 /* Print a program's characters, without others' between them. */
 void console_write(const char *text, uint64_t length);
 
-/* Take up to `length` keys. Returns how many, or -EAGAIN after making `reader`
- * the one who is told of the next. */
+/* Take up to `length` keys, and make `reader` the one who is told of the next.
+ * Returns how many, or -EAGAIN. */
 int64_t console_read(struct executor *reader, char *buffer, uint64_t length);
 
 /* An executor that ends waits for keys no more. */

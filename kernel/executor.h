@@ -3,7 +3,8 @@
  * mapping of this page in some user table, is the right to control it.
  *
  * Who may write what:
- *   registers, pc, hart    whoever holds EXECUTING in the state word
+ *   registers, pc          whoever holds EXECUTING in the state word
+ *   hart                   the hart that takes it off the run queue
  *   state                  anyone, by compare-and-swap (state.h)
  *   next                   the queue or list that the executor is in; it is
  *                          in one at most

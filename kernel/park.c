@@ -20,11 +20,12 @@
  *
  *     parker                              waker (another executor)
  *     set PARKED                          store the word
- *     fence                               (its call is a full fence)
- *     load, or swap, the word             unpark: sets a bit beside PARKED
+ *     fence                               unpark: a release, sets a bit beside
+ *     load, or swap, the word             PARKED
  *
- * If the parker misses the store, the unpark comes after the announcement and
- * ends the park.
+ * Both change the state word. If the unpark comes first there, the announcement
+ * finds its event; if second, it finds PARKED and ends the park. So the parker
+ * may miss the store, but not the unpark that follows it.
  */
 #include "park.h"
 #include "call.h"

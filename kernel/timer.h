@@ -5,7 +5,7 @@
  * For each deadline in the heap there is a hart whose timer is set no later:
  * the hart that inserts a deadline sees to its own timer, and whoever sets a
  * timer anew sets it no later than the nearest deadline. A switch between
- * executors leaves the timer alone.
+ * executors leaves the timer alone, but for one at the end of a quantum.
  */
 #pragma once
 #include <stdint.h>
