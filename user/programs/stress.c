@@ -64,6 +64,7 @@ struct control {
 struct caller {
     uint64_t executor; /* handle */
     uint64_t nest;
+    uint64_t share;    /* of the calls, which it is to make */
     uint64_t seen;     /* its calls when we last looked */
     uint64_t looks;    /* since it made one */
     uint64_t restarts; /* since it made one */
@@ -386,23 +387,28 @@ static void nest_rebuild(uint64_t nest)
     }
 }
 
-/* Has a caller made all its calls? A number that can't be is what a random
- * call has written: back to what we last saw. */
-static bool caller_finished(uint64_t index)
+/* Put right what random calls have written on a caller's control page, and
+ * return how many calls it has made: what they have written there can't be
+ * told from what it has, unless it is more than its share or less than we saw
+ * before. Only this number counts, for the page may change at any moment. */
+static uint64_t caller_made(uint64_t index)
 {
     struct control *control = &controls[index];
+    struct caller *caller = &callers[index];
+    uint64_t made = __atomic_load_n(&control->calls, __ATOMIC_RELAXED);
 
-    if (control->calls > control->budget || control->calls < callers[index].seen)
-        control->calls = callers[index].seen;
-    return control->calls == control->budget;
+    if (made > caller->share || made < caller->seen) {
+        made = caller->seen;
+        __atomic_store_n(&control->calls, made, __ATOMIC_RELAXED);
+    }
+    control->budget = caller->share;
+    return made;
 }
 
-/* Note whether a caller has made calls since we last looked. */
-static void caller_look(uint64_t index)
+/* Note whether a caller, which has made so many calls, has made some since we
+ * last looked. */
+static void caller_look(struct caller *caller, uint64_t made)
 {
-    struct caller *caller = &callers[index];
-    uint64_t made = controls[index].calls;
-
     caller->looks++;
     if (made != caller->seen) {
         caller->seen = made;
@@ -418,7 +424,6 @@ static bool caller_tend(uint64_t index)
     struct caller *caller = &callers[index];
     struct executor_info info;
 
-    caller_look(index);
     if (inspect(caller->executor, &info) < 0)
         return false;
     if (info.state & STATE_TERMINATED) {
@@ -446,14 +451,15 @@ static uint64_t callers_tend(bool *finished)
 
     *finished = true;
     for (uint64_t i = 0; i < caller_count; i++) {
-        if (!caller_finished(i)) {
-            *finished = false;
-            if (!caller_tend(i))
-                nest_rebuild(callers[i].nest);
-        }
-        /* One that ended may have made a call more, and random calls write
-         * here, too: what counts is its share. */
-        made += controls[i].calls < controls[i].budget ? controls[i].calls : controls[i].budget;
+        uint64_t calls = caller_made(i);
+
+        made += calls;
+        if (calls == callers[i].share)
+            continue;
+        *finished = false;
+        caller_look(&callers[i], calls);
+        if (!caller_tend(i))
+            nest_rebuild(callers[i].nest);
     }
     return made;
 }
@@ -506,7 +512,8 @@ static bool callers_plan(uint64_t total, uint64_t seed)
     }
     for (uint64_t i = 0; i < caller_count; i++) {
         callers[i].nest = i % nest_count;
-        controls[i].budget = total / caller_count + (i < total % caller_count);
+        callers[i].share = total / caller_count + (i < total % caller_count);
+        controls[i].budget = callers[i].share;
         controls[i].random = random_next(&seed);
         controls[i].index = i;
         controls[i].given = nest_count + caller_count;
