@@ -148,8 +148,7 @@ static void boot_finish(void)
     print("\nStag: %lu hart%s, %lu MiB, Sv%s\n", hart_count, hart_count == 1 ? "" : "s",
           info_page->pages_total >> (20 - PAGE_SHIFT), page_table_levels == 3 ? "39" : "48");
     for (uint64_t i = 1; i < hart_count; i++) {
-        int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(hart_start),
-                                       phys_from_linear(harts[i]).raw);
+        int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(hart_start));
         if (error != 0)
             stop("hart %lu does not start: SBI error %ld", harts[i]->id, error);
     }

@@ -31,10 +31,10 @@ struct hart {
     uint64_t sp;               /* top of the kernel stack, the same on all harts */
     uint64_t reap_due;         /* 1: there is something to reap (reap.h) */
     uint64_t kernel_satp;
+    uint64_t id; /* the firmware's number */
 
     struct hart *self;               /* linear-map address of this page */
     uint64_t index;                  /* 0 … hart_count - 1 */
-    uint64_t id;                     /* the firmware's number */
     uint64_t seen_offset;            /* of this hart's word in a space's page (space.h) */
     uint64_t ranks_held;             /* bit r: holds a lock of rank r (lock.h) */
     uint64_t timer_at;               /* `time` at which the timer is set to go off */

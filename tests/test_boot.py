@@ -16,7 +16,7 @@ from stag.images import move_load_address
 from stag.machine import MachineConfig, run_to_exit
 from stag.pagetable import PAGE
 from stag.symbols import Symbols
-from stag.system import System
+from stag.system import KERNEL_IMAGE, System
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -297,6 +297,18 @@ def test_hart_numbers_with_gaps(boot_system: BootSystem) -> None:
     system.wait_for("stag$ ")
     assert system.variable("hart_count") == 3
     assert system.harts.mode(left_out) == 3, "the hart that is not there was started"
+
+
+def test_hart_enters_where_the_boot_hart_did(boot_system: BootSystem) -> None:
+    """OpenSBI 1.1 sends a started hart there if it is quick."""
+    system = boot_system(harts=3)
+    entry = system.load_address + system.symbols["hart_start"] - KERNEL_IMAGE
+    for _ in range(2):
+        hart = system.harts.run(entry).hart
+        system.remote.set_register(hart, "pc", system.load_address)
+        system.remote.set_register(hart, "a1", 0x82200000)
+    system.run_to_prompt()
+    assert system.command("hello").startswith("hello")
 
 
 @pytest.mark.parametrize("cut", [8, 100, 2000, 4000])

@@ -17,6 +17,7 @@ void asm_offsets(void)
     DEFINE(EXECUTOR_X, offsetof(struct executor, x));
     DEFINE(EXECUTOR_SATP, offsetof(struct executor, satp));
     DEFINE(HART_EXECUTOR, offsetof(struct hart, executor));
+    DEFINE(HART_ID, offsetof(struct hart, id));
     DEFINE(HART_GP, offsetof(struct hart, gp));
     DEFINE(HART_SP, offsetof(struct hart, sp));
     DEFINE(HART_REAP_DUE, offsetof(struct hart, reap_due));

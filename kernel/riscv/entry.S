@@ -2,9 +2,13 @@
  * The first instructions: of the hart that boots, and of each other hart.
  *
  * The firmware enters with the MMU off, the hart's id in a0, in a1 the address
- * of the devicetree (_start) or what sbi_hart_start was given (hart_start).
- * The image may have been loaded at any physical address: until paging is on,
- * all addresses are formed relative to the pc.
+ * of the devicetree (_start). The image may have been loaded at any physical
+ * address: until paging is on, all addresses are formed relative to the pc.
+ *
+ * OpenSBI before 1.2 publishes that a hart is to start before it writes where:
+ * a hart that was asked to start at hart_start may come to _start instead, and
+ * in a1 there may be anything. So only the first hart at _start boots, and the
+ * others find their page by their id.
  */
 #include "asm_offsets.h"
 #include "layout.h"
@@ -14,6 +18,10 @@
     .globl _start
     .type _start, @function
 _start:
+    lla     t0, boot_begun
+    li      t1, 1
+    amoswap.w t1, t1, (t0)
+    bnez    t1, hart_start
     csrw    sie, zero
     csrci   sstatus, 2                  # SIE: never set in the kernel
     lla     t0, boot_trap
@@ -49,9 +57,14 @@ _start:
     call    boot_main                   # does not return
     .size _start, . - _start
 
+    .data
+    .balign 4
+boot_begun:
+    .word   0                           # 1: a hart boots; not in what it clears
+
     .text
 
-/* Each other hart; a1 = physical address of its hart page. */
+/* Each other hart, once `harts` is complete. */
     .globl hart_start
     .type hart_start, @function
     .balign 4
@@ -60,7 +73,15 @@ hart_start:
     csrci   sstatus, 2
     lla     t0, boot_trap
     csrw    stvec, t0
-    mv      s1, a1
+    lla     t0, harts
+    lla     t1, linear_offset
+    ld      t1, 0(t1)
+1:
+    ld      s1, 0(t0)                   # a hart page in the linear map
+    addi    t0, t0, 8
+    sub     t2, s1, t1
+    ld      t2, HART_ID(t2)
+    bne     t2, a0, 1b
     lla     t0, boot_satp
     ld      a0, 0(t0)
     lla     t0, _start
@@ -69,10 +90,7 @@ hart_start:
     call    paging_on
     lla     t0, boot_trap
     csrw    stvec, t0
-    lla     t0, linear_offset
-    ld      t0, 0(t0)
-    add     t0, s1, t0                  # its hart page in the linear map
-    ld      a0, HART_KERNEL_SATP(t0)
+    ld      a0, HART_KERNEL_SATP(s1)
     j       hart_enter
     .size hart_start, . - hart_start
 

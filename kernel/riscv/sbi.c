@@ -40,9 +40,9 @@ void sbi_put(char c)
         sbi_call(SBI_LEGACY_PUT, 0, (uint8_t)c, 0, 0);
 }
 
-int64_t sbi_hart_start(uint64_t hart_id, phys_t entry, uint64_t argument)
+int64_t sbi_hart_start(uint64_t hart_id, phys_t entry)
 {
-    return sbi_call(SBI_HSM, 0, hart_id, entry.raw, argument).error;
+    return sbi_call(SBI_HSM, 0, hart_id, entry.raw, 0).error;
 }
 
 void sbi_set_timer(uint64_t at)
