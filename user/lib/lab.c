@@ -1,0 +1,12 @@
+/*
+ * What is left to write in the user library, see lab.h.
+ */
+#include "lab.h"
+#include "call.h"
+#include "print.h"
+
+void lab_todo(unsigned lab, unsigned exercise, const char *function)
+{
+    printf("lab %u, exercise %u: %s is yours to write\n", lab, exercise, function);
+    terminate(1);
+}
