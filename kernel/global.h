@@ -13,7 +13,7 @@ struct global {
     uint8_t line_0[0x40 - 8];
     struct bank main_bank; /* the largest one; read by all who free (bank.h) */
     uint8_t line_40[0x80 - 0x60];
-    uint64_t pages_free; /* in the free queue and above the marks; atomic */
+    uint64_t pages_free; /* in the queue and above the marks, not in caches; atomic */
     uint8_t line_80[0x200 - 0x88];
 
     uint64_t *page_alloc_tail; /* last entry of the free queue */

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HART_CACHE_SIZE  32 /* pages; refilled and emptied by halves */
-#define HART_CACHE_BATCH 16
+#define HART_CACHE_SIZE  32 /* free pages that a hart may keep to itself */
+#define HART_CACHE_BATCH 16 /* so many at a time are fetched, or given back */
 
 /* A free page in a hart's cache, and its entry in the allocation table. */
 struct cached_page {

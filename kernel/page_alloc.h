@@ -19,7 +19,8 @@
 #define ENTRY_ALLOCATED 1                                   /* an allocated page with count 0 */
 #define ENTRY_FIRST     (ENTRY_ALLOCATED + ENTRY_COUNT_ONE) /* with count 1 */
 
-/* Free pages that were taken out of use together, linked by their entries. */
+/* Free pages that were taken out of use together, linked by their entries, in
+ * any order. Empty: first and last are 0. */
 struct page_chain {
     uint64_t *first, *last;
     uint64_t count;
@@ -31,24 +32,29 @@ struct page_list {
     void *first;
 };
 
-/* Once, on the boot hart, when the banks are known. */
+/* Once, on the boot hart, when the banks are known: the queue is empty, nothing
+ * was handed out, this hart's cache_top is at the floor of its cache (the other
+ * harts' are set by boot.c), pages_free counts all pages. */
 void page_alloc_init(void);
 
 /* A page with count 1 and unknown contents, or 0 if there is none left. */
 __attribute__((warn_unused_result)) void *page_alloc(void);
 
-/* A page with count 1 goes back. Anything else (already free, shared, no page,
- * never handed out) panics and names the caller. */
+/* A page with count 1 goes back. Anything else panics and names the caller: a
+ * page that is free, or has another count, an address that is no page of a
+ * bank, or a page above its bank's mark (which has no entry to look at yet). */
 void page_free(void *page);
 
-/* One more count for an allocated page. Any hart, no lock. */
+/* One more count for an allocated page; else it panics, as page_free does for
+ * what is no page. Any hart, no lock, beside others for the same page. */
 void page_get(void *page);
 
-/* One less; a page that reaches zero is added to the chain. Any hart, no
- * lock. */
+/* One less; a page that reaches zero is added to the chain. A free page, or one
+ * with count 0, panics. Any hart, no lock, beside others for the same page. */
 void page_put(void *page, struct page_chain *chain);
 
-/* Free a whole chain: one atomic swap, however long it is. */
+/* Free a whole chain: one atomic swap, however long it is. The chain is empty
+ * afterwards; an empty one may be given. */
 void page_free_chain(struct page_chain *chain);
 
 /*

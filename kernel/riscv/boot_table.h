@@ -12,11 +12,12 @@ extern uint64_t boot_satp;
 
 /*
  * Make the first table, Sv39: the GiB with this code at its physical address,
- * the image at KERNEL_IMAGE, the devicetree at BOOT_TREE_MAP. Sets
- * image_offset. Returns the satp value. Runs with the MMU off.
+ * the image at KERNEL_IMAGE, both with all rights; the devicetree at
+ * BOOT_TREE_MAP, to be read. A and D are set. Sets image_offset and boot_satp.
+ * Returns the satp value. Runs with the MMU off.
  */
 uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address);
 
-/* Add the linear map of these ranges in whole GiB, when they are known and
- * linear_offset is set. */
+/* Add the linear map of these ranges, readable and writable, in whole GiB, when
+ * they are known and linear_offset is set; it can be used at once. */
 void boot_table_add_linear(const struct range *ram, uint64_t count);

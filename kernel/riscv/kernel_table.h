@@ -6,9 +6,11 @@
 #include "riscv/page_table.h"
 
 /*
- * Make what all kernel tables share: image, linear map, devices, with the
- * rights that they keep, and switch to that. Calls page_table_init. Once, on
- * the boot hart, when pages can be allocated.
+ * Make what all kernel tables share, with the rights that it keeps, and switch
+ * to that: the image, the linear map of all RAM but what is reserved as no-map,
+ * and the devices that the kernel drives (UART and power: a page each, PLIC; not
+ * the clock). Calls page_table_init. Once, on the boot hart, when pages can be
+ * allocated.
  */
 void kernel_table_init(bool sv48);
 
@@ -17,5 +19,6 @@ void kernel_table_init(bool sv48);
  * its satp. */
 uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high);
 
-/* Put into a user root what a user table has of the kernel: the image. */
+/* Put into a user root what a user table has of the kernel: the image. Allocates
+ * nothing: the tables below are the same for all. */
 void kernel_table_show_image(struct page_table *root);

@@ -113,9 +113,10 @@ pte_t *page_table_walk(struct page_table *root, uint64_t va);
 
 /*
  * The entry at `level` that covers `va`. Tables that are missing are made from
- * pages taken off `tables`, which must hold enough (page_table_missing). No
- * larger leaf may stand there. A new table's count starts at zero; each pointer
- * made counts in its table. The caller counts what it puts into the entry.
+ * pages taken off `tables`, which must hold enough (page_table_missing); what
+ * is in those pages is unknown. No larger leaf may stand there. A new table's
+ * count starts at zero; each pointer made counts in its table. The caller counts
+ * what it puts into the entry.
  */
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
                        struct page_list *tables);
@@ -126,8 +127,9 @@ uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end);
 
 /*
  * Map [va, va + size) to [pa, pa + size) for the kernel, with the largest
- * leaves that alignment allows, in a table that nobody uses yet. Takes tables
- * from the page allocator; out of memory stops the boot. `bits` are R, W, X
- * and G.
+ * leaves that alignment allows, in a table that nobody uses yet; size may be 0.
+ * Takes tables from the page allocator; out of memory stops the boot. `bits` are
+ * R, W, X and G; A, and D with W, are set, as the hardware need not set them.
+ * Each leaf counts in its table. A root begins with count 1, its owner's.
  */
 void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits);
