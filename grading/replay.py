@@ -99,7 +99,7 @@ def replay(path: Path) -> int:
         hand_over(system, socket)
         script = Path(folder) / "gdbinit"
         script.write_text("\n".join(commands(found, socket, hart)) + "\n")
-        debugger = [os.environ.get("GDB", "gdb-multiarch"), "-q", "-x", str(script)]
+        debugger = [os.environ.get("GDB") or "gdb-multiarch", "-q", "-x", str(script)]
         if not sys.stdin.isatty():
             debugger += ["-batch", "-ex", "info threads", "-ex", "backtrace"]
         try:
@@ -109,7 +109,7 @@ def replay(path: Path) -> int:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or not sys.argv[1]:
         print("usage: make replay CASE=file [STEP=n]", file=sys.stderr)
         return 2
     try:

@@ -34,6 +34,7 @@ from .model import (
     BEGINS,
     DONE,
     SPINS,
+    STEPS_MAX,
     USER,
     VISIBLE,
     WAITS,
@@ -47,7 +48,8 @@ from .model import (
 
 SWITCHES = 2
 SCHEDULES_MAX = 40_000
-FINDINGS_MAX = 2_000  # words found to be shared: more is a bug of ours
+FINDINGS_MAX = 2_000  # times that words are found to be shared: more is a bug of ours
+SCHEDULES_STALE = 30  # gone through to find more such words before exploring anew
 
 Oracle = Callable[[World], str | None]
 
@@ -159,6 +161,7 @@ class Explorer:
         self.harts = [world.harts[thread.hart] for thread in threads]
         self.may_wait = {thread.hart for thread in threads if thread.waits}
         self.visited: dict[Any, int] = {}
+        self.stale = False  # a word was found to be shared: explore anew
         self.report: Exploration
         self.bound = 0
 
@@ -177,6 +180,7 @@ class Explorer:
                 world.prepare(hart, thread.calls, self.resolve)
             else:
                 hart.status, hart.point, hart.granted = BEGINS, None, False
+                hart.budget = STEPS_MAX
                 hart.looped.clear()
 
     def _foreign(self, hart: Hart, k: int) -> list[tuple[int, list[int]]]:
@@ -208,7 +212,8 @@ class Explorer:
                 for index, counts in self._foreign(hart, hart.point)
             ]
             arrivals = [tuple(a for a in way if a is not None) for way in product(*per_hart)]
-        if hart.status == SPINS and hart.waits_at == self.world.digest:
+        interrupted = bool(hart.mode == USER and hart.pending)
+        if hart.status == SPINS and hart.waits_at == self.world.digest and not interrupted:
             arrivals = [
                 ((index, count),)
                 for k in hart.recent
@@ -216,7 +221,7 @@ class Explorer:
                 for count in counts
             ]
         options = [Option(hart.index, way) for way in arrivals]
-        if hart.mode == USER and hart.pending:
+        if interrupted:
             options += [Option(hart.index, way, defer=True) for way in arrivals]
         return options
 
@@ -245,10 +250,14 @@ class Explorer:
         for index, count in option.arrivals:
             world.arrive(world.harts[index], count)
         hart.granted, hart.deferred = hart.status == VISIBLE, option.defer
-        try:
-            world.run(hart)
-        except KernelFault as fault:
-            raise _Complaint(str(fault), fault.hart) from None
+        while True:
+            try:
+                world.run(hart)
+                return
+            except SharedWord:
+                self.stale = True  # what was tried before missed a point
+            except KernelFault as fault:
+                raise _Complaint(str(fault), fault.hart) from None
 
     def judge_end(self) -> None:
         """Nobody can go on."""
@@ -257,13 +266,15 @@ class Explorer:
                 raise _Complaint(f"deadlock: hart {hart.index} waits for ever", hart.index)
             if hart.status == WAITS and hart.index not in self.may_wait:
                 raise _Complaint(f"hart {hart.index} sleeps, and nobody wakes it", hart.index)
-        self.world.watching = False
+        world = self.world
+        until, trace = world.until, world.trace
+        world.watching, world.trace = False, None
         try:
-            complaint = self.oracle(self.world) if self.oracle else None
+            complaint = self.oracle(world) if self.oracle else None
         except StagError as error:
             complaint = str(error)
         finally:
-            self.world.watching = True
+            world.watching, world.until, world.trace = True, until, trace
         if complaint:
             raise _Complaint(complaint)
 
@@ -308,7 +319,9 @@ class Explorer:
             return None
 
         finding = enter(None, self.bound)
-        while stack and finding is None:
+        patience = SCHEDULES_STALE
+        while stack and finding is None and patience > 0:
+            patience -= self.stale
             if report.schedules >= limit:
                 report.exhausted = False
                 break
@@ -345,9 +358,9 @@ class Explorer:
             self.bound = bounds[0]
             self.visited = {}
             self.report.bounded = False
-            try:
-                finding = self._search(limit)
-            except SharedWord:
+            self.stale = False
+            finding = self._search(limit)
+            if self.stale:
                 restarts += 1
                 if restarts > FINDINGS_MAX:
                     raise StagError("the explorer finds ever more shared words") from None

@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .errors import GuestExit, GuestHang, GuestPanic
+from .grade_symbols import graded_symbols_of
 from .harts import ENDINGS
 from .machine import PATIENCE, Machine, MachineConfig, slowness
 from .remote import Stop
 from .report_state import without_state
 from .symbols import Symbols
-from .system import KERNEL_IMAGE, System, symbols_of
+from .system import KERNEL_IMAGE, System
 from .verdict import check
 
 FIRST_PROGRAM = "first_program_start"
 SCHEDULER = "scheduler_next"
 
 CPU_SHARE = 0.2  # seconds of QEMU's processor time for each second of patience
-CPU_SLOWEST = 4.0  # … on a computer that is no slower than this
+CPU_SLOWEST = 2.0  # … on a computer that is no slower than this
 IDLE_SHARE = 0.25  # and seconds that it may use none at all
 BOOT_PATIENCE = 10.0  # 2 seconds of processor time; a boot uses 0.1
 SLICE = 0.2
@@ -57,8 +58,9 @@ class GradedMachine(Machine):
                 stop = self.interrupt()
                 if stop.exited:
                     return stop
-                why = "the machine floods its console" if flooded else "no hart comes where it should"
-                raise GuestHang(why)
+                raise GuestHang(
+                    "the machine floods its console" if flooded else "no hart comes where it should"
+                )
 
     def _cpu_seconds(self) -> float:
         """As the watchdog counts it: by the clock where the system does not
@@ -80,7 +82,7 @@ class GradedSystem(System):
 def graded(config: MachineConfig, symbols: Symbols | None = None) -> Iterator[GradedSystem]:
     """A machine, stopped before its first instruction; killed at the end."""
     with GradedMachine(config) as machine:
-        yield GradedSystem(machine, symbols or symbols_of(config.kernel))
+        yield GradedSystem(machine, symbols or graded_symbols_of(config.kernel))
 
 
 def bring_up(system: GradedSystem) -> None:

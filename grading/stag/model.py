@@ -397,6 +397,7 @@ class World:
         for i, entry in enumerate(buffer):
             if i < count and (not self.passing or i <= last or entry[0] == word):
                 if entry[0] != BARRIER:
+                    self._arrive_alone(hart, entry[0])
                     before = self.word(entry[0])
                     after = applied(before, entry)
                     if self.trace is not None:
@@ -405,6 +406,15 @@ class World:
             else:
                 kept.append(entry)
         hart.buffer = tuple(kept)
+
+    def _arrive_alone(self, hart: Hart, k: int) -> None:
+        """What another hart has written to a word by sc is there before this
+        hart writes it."""
+        for other in self.harts:
+            if other is not hart and other.buffer:
+                at = [i for i, entry in enumerate(other.buffer) if entry[0] == k and entry[4]]
+                if at:
+                    self.arrive(other, at[-1] + 1)
 
     def arrive_all(self, hart: Hart) -> None:
         if hart.buffer:
@@ -666,6 +676,7 @@ class World:
             hart.results = (*hart.results, hart.x[10])
             hart.step += 1
             if hart.step < len(hart.steps):
+                hart.looped.clear()  # the same call again is no loop
                 self._next_call(hart)
                 return False
             hart.status, hart.point = DONE, None

@@ -1,0 +1,146 @@
+"""Grades one lab: `make grade LAB=2`.
+
+The files that the lab owns are laid on pristine ones (stag/grade_tree.py), the
+kernel is built, the lab's tests in grading/lab<n> are run, and a table of
+points is shown, with an explanation of each failure. Results for other programs
+are in build/grade/lab<n>: results.json and junit.xml.
+
+The exit status is 0 for full points, 1 if points were lost, 2 for a wrong
+command line or a lab without tests, 3 if something could not be judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from stag.errors import StagError
+from stag.grade_build import build
+from stag.grade_plan import Plan, load_plan, pristine_files
+from stag.grade_progress import Progress
+from stag.grade_run import Result, Worker, run_tests
+from stag.grade_symbols import OWNED
+from stag.grade_tree import BadSubmission, compose, ignored_edits, lay
+from stag.labs import TestItem
+from stag.machine import require_qemu
+from stag.report_grade import Grade, remove_files, show, write_files
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="grade.py", description="Grade one lab.")
+    parser.add_argument("--lab", type=int, help="its number")
+    parser.add_argument("--test", default="", help="only tests with this in their name")
+    parser.add_argument(
+        "--prior", choices=("reference", "mine"), help="whose files of earlier labs"
+    )
+    parser.add_argument("--depth", type=int, help="how far schedules are explored")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="the submission")
+    parser.add_argument("--hollow", action="store_true", help="grade with later labs hollow")
+    parser.add_argument("--out", type=Path, help="folder for the build and the results")
+    parser.add_argument("--jobs", type=int, default=min(8, len(os.sched_getaffinity(0))))
+    parser.add_argument("--verbose", action="store_true", help="show the debugger's traffic")
+    return parser.parse_args()
+
+
+def chosen(plan: Plan, word: str) -> list[TestItem]:
+    """The tests with the word in their names, and what they need."""
+    tests = list(plan.lab.tests)
+    if not tests:
+        raise StagError(f"{plan.lab.source} lists no tests yet")
+    wanted = {test.name for test in tests if word in test.name}
+    if not wanted:
+        names = ", ".join(test.name for test in tests)
+        raise StagError(f"lab {plan.lab.number} has no test with '{word}' in its name: {names}")
+    for test in reversed(tests):  # what a test needs stands above it
+        if test.name in wanted:
+            wanted.update(test.needs)
+    return [test for test in tests if test.name in wanted]
+
+
+def make_kernel(
+    plan: Plan, options: argparse.Namespace, grade: Grade, tree: Path
+) -> tuple[Path, list[str]]:
+    """The kernel's ELF file, and which of its sources are the submission's."""
+    prior = options.prior or ("reference" if plan.is_reference else "mine")
+    pristine = pristine_files(plan, options.hollow, prior)
+    owned, extra = list(plan.lab.owned), plan.extra
+    if prior == "mine":
+        owned += [name for name in plan.prior if name in pristine]
+        extra += [name for name in plan.prior if name not in pristine]
+    submission = options.tree.resolve()
+    taken = {*owned, *extra, *plan.prior, *plan.later}
+    grade.ignored = ignored_edits(pristine, submission, taken)
+    lay(compose(pristine, submission, owned, extra), tree)
+    return build(tree, options.jobs), [*owned, *extra]
+
+
+def run(
+    plan: Plan, tests: list[TestItem], options: argparse.Namespace, grade: Grade, out: Path
+) -> None:
+    require_qemu()
+    progress = Progress(Console(stderr=True), len(tests))
+    with progress:
+        progress.say("building")
+        kernel, owned = make_kernel(plan, options, grade, out / "tree")
+        environment = {**os.environ, "STAG_KERNEL": str(kernel), OWNED: ":".join(owned)}
+        environment["PYTHONPYCACHEPREFIX"] = str(ROOT / "build" / "pycache")
+        if options.verbose:
+            environment["STAG_TRACE"] = "1"
+        if options.depth is not None:
+            environment["STAG_DEPTH"] = str(options.depth)
+        scratch = out / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of one that was killed
+        scratch.mkdir(parents=True)
+
+        def make_worker(index: int) -> Worker:
+            folder = ROOT / "grading" / f"lab{plan.lab.number}"
+            return Worker(folder, environment, options.verbose, scratch / str(index))
+
+        try:
+            progress.say("testing")
+            grade.results = run_tests(
+                tests, make_worker, options.jobs, progress.begun, progress.ended
+            )
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # where letters are ASCII
+    options = arguments()
+    try:
+        plan = load_plan(ROOT, options.lab)
+        tests = chosen(plan, options.test)
+    except StagError as error:
+        print(error, file=sys.stderr)
+        return 2
+    out = (options.out or ROOT / "build" / "grade" / f"lab{plan.lab.number}").resolve()
+    grade = Grade(plan.lab)
+    remove_files(out)
+    try:
+        run(plan, tests, options, grade, out)
+    except BadSubmission as error:
+        grade.rejected = str(error)
+        grade.results = [Result(test, "blocked", "not run") for test in tests]
+    except StagError as error:
+        grade.broken = str(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    grade.notes = plan.notes
+    write_files(grade, out)
+    show(grade, Console(highlight=False))
+    return grade.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

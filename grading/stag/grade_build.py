@@ -1,0 +1,69 @@
+"""Builds the tree that is graded."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from .errors import InfrastructureError
+from .grade_tree import BadSubmission
+from .grade_process import die_with_parent
+from .verdict import plain
+
+ERRORS_SHOWN = 5
+LINES_MAX = 40
+TIME_LIMIT = 300.0  # seconds; ends a compiler that was sent round in circles
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "CROSS", "CI")
+
+_ERROR = re.compile(r"error:|Error:|undefined reference|multiple definition", re.IGNORECASE)
+_NO_TOOLS = re.compile(r"^\S*Makefile:\d+: \*\*\* ((?:Missing:|There is no command|GNU make).*)\.")
+
+
+def build(tree: Path, jobs: int) -> Path:
+    """The kernel's ELF file. BadSubmission with the first errors of the
+    compiler if it does not build."""
+    environment = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
+    environment["LC_ALL"] = "C"
+    try:
+        done = subprocess.run(
+            ["make", "-s", f"-j{jobs}", "kernel"],
+            cwd=tree,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIME_LIMIT,
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise InfrastructureError(f"make does not start: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise BadSubmission("the build does not end") from None
+    if done.returncode != 0:
+        text = plain(done.stdout.decode(errors="replace")).strip()
+        for line in text.splitlines():
+            if found := _NO_TOOLS.match(line):
+                raise InfrastructureError(found[1])
+        raise BadSubmission(f"it does not build:\n{first_errors(text)}")
+    return tree / "build" / "kernel.elf"
+
+
+def first_errors(text: str) -> str:
+    """The compiler's first errors, each with the lines that explain it."""
+    lines, shown, errors = text.splitlines(), [], 0
+    taking = False
+    for line in lines:
+        if line.startswith("make"):
+            taking = False
+        elif _ERROR.search(line):
+            errors += 1
+            taking = errors <= ERRORS_SHOWN
+        elif not line.startswith(" ") and taking and ": note:" not in line:
+            taking = False
+        if taking:
+            shown.append(line)
+    if errors > ERRORS_SHOWN:
+        shown.append(f"… and {errors - ERRORS_SHOWN} more")
+    return "\n".join((shown or lines)[:LINES_MAX])
