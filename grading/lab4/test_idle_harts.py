@@ -1,0 +1,245 @@
+"""Exercise 5: harts that have nothing to run, and how they are woken."""
+
+from __future__ import annotations
+
+import pytest
+from scheduler_bench import QUEUED, Bench, make_bench
+from stag.explore import Thread
+from stag.model import DONE, SOFTWARE, STVEC, TIMER, WAITS, Call
+from stag.verdict import check, fail
+
+REAP_DUE = "reap_due"
+
+
+@pytest.fixture
+def bench(scene) -> Bench:
+    return make_bench(scene())
+
+
+def wake(bench: Bench, hart: int, wanted: str) -> None:
+    """An idle hart that was interrupted goes on."""
+    ended, state = bench.scene.run(hart), bench.scene.world.harts[hart]
+    found = state.results[-1] if ended == DONE else None
+    check(
+        found == bench.executors[wanted],
+        expected=f"hart {hart} wakes up, and scheduler_next returns {wanted}",
+        found=bench.name(found),
+        where=bench.scene.where(hart) if found is None else "",
+    )
+
+
+def test_idle_hart_sleeps(bench: Bench) -> None:
+    """In wfi; again after an interrupt that brought nothing; until there is
+    something."""
+    bench.sleep(1)
+    check(bench.running(1) == 0, "hart 1, which sleeps, runs no executor",
+          f"hart.executor is {bench.name(bench.running(1))}", "kernel/hart.h")  # fmt: skip
+    for _ in range(2):
+        bench.scene.world.harts[1].accepts |= 1 << SOFTWARE
+        bench.expect_sleep(1, "interrupted for nothing")
+        check(not bench.interrupted(1), "the interrupt was served", "it is pending still")
+    bench.enqueue(0, "A")
+    bench.scene.world.harts[1].accepts |= 1 << SOFTWARE
+    wake(bench, 1, "A")
+
+
+def test_enqueue_wakes_an_idle_hart(bench: Bench) -> None:
+    for hart, name in ((2, "A"), (3, "B"), (2, "C")):
+        bench.sleep(hart)
+        told = bench.count_interrupts(lambda n=name: bench.enqueue(1, n))
+        check(
+            hart in told,
+            expected=f"scheduler_enqueue({name}) interrupts hart {hart}, the only one that sleeps",
+            found="it interrupts " + (" and ".join(f"hart {h}" for h in told) or "nobody"),
+            where="ipi_send (kernel/ipi.h)",
+        )
+        wake(bench, hart, name)
+
+
+def check_interrupts(told: list[int], queued: int) -> None:
+    check(
+        len(told) <= queued,
+        expected=f"no more interrupts than executors that were queued: {queued}",
+        found=f"{len(told)} interrupts, of harts {', '.join(map(str, told))}",
+        where="scheduler_enqueue, and scheduler_next on the harts that woke up",
+        hint="of several that wake a hart, one wins its bit of idle_harts, and clears it",
+    )
+
+
+def test_one_interrupt_for_each(bench: Bench) -> None:
+    """Three sleep, three are queued: no more than three are interrupted, and
+    each takes one."""
+    bench.sleep(1, 2, 3)
+    told: list[int] = []
+    for name in "ABC":
+        told += bench.count_interrupts(lambda n=name: bench.enqueue(0, n))
+        check_interrupts(told, "ABC".index(name) + 1)
+    running: dict[int, int] = {}
+    while woken := [h for h in (1, 2, 3) if h not in running and bench.interrupted(h)]:
+        for hart in woken:
+            told += bench.count_interrupts(lambda h=hart: bench.scene.run(h))
+            state = bench.scene.world.harts[hart]
+            if state.status == DONE:
+                running[hart] = state.results[-1]
+    left = [name for name in "ABC" if bench.state(name) == QUEUED]
+    check(
+        not left,
+        expected="A, B and C, queued while harts 1 to 3 sleep, run on one hart each",
+        found=f"{' and '.join(left)} waits, though not all harts run; interrupted were, in turn:"
+        f" {told}",
+    )
+    check_interrupts(told, 3)
+
+
+def asleep_beside_work(bench: Bench, *harts: int) -> str | None:
+    """Nobody sleeps for good while one waits in the queue."""
+    sleeping = [h for h in harts if bench.scene.world.harts[h].status == WAITS]
+    waiting = [name for name in bench.executors if bench.state(name) == QUEUED]
+    if sleeping and waiting:
+        return (
+            f"hart {' and hart '.join(map(str, sleeping))} sleeps for good, while"
+            f" {' and '.join(waiting)} is in the queue"
+        )
+    return None
+
+
+def explore_wakeup(bench: Bench, models: list[str], hint: str) -> None:
+    (a,) = bench.ready("A")
+    bench.scene.explore(
+        [
+            Thread(1, Call("scheduler_enqueue", (a,))),
+            Thread(2, Call("scheduler_next"), waits=True),
+        ],
+        lambda _: asleep_beside_work(bench, 2) or bench.complain_lost(bench.results(2), "A"),
+        models=models,
+        hint=hint,
+    )
+
+
+def test_no_wakeup_is_lost(bench: Bench) -> None:
+    """One queues at any moment of another's falling asleep."""
+    explore_wakeup(
+        bench,
+        ["sc"],
+        "first say that you are idle, then look once more at the queue; and the other way"
+        " round: first queue, then look who is idle",
+    )
+
+
+def test_wakeup_memory_order(bench: Bench) -> None:
+    """The same while stores reach memory late."""
+    explore_wakeup(
+        bench,
+        ["tso", "pso"],
+        "each side stores, then loads what the other stores: between the two a fence, on both"
+        " sides, of order __ATOMIC_SEQ_CST",
+    )
+
+
+def test_two_take_one(bench: Bench) -> None:
+    """One executor is queued, and two harts see it: one takes it, the other
+    finds the queue empty, and must not go to sleep with the lock."""
+    scene = bench.scene
+    lock = scene.symbols["global_page"] + scene.offset("global", "sched_mcs_lock")
+    bench.enqueue(0, "A")
+
+    def judge(_: object) -> str | None:
+        if scene.memory().u64(lock):
+            return (
+                "both harts are done or asleep, and the scheduler's lock is held: deadlock, as"
+                " soon as another hart wants it"
+            )
+        return bench.complain_lost(bench.results(2, 3), "A")
+
+    scene.explore(
+        [Thread(hart, Call("scheduler_next"), waits=True) for hart in (2, 3)],
+        judge,
+        models=["sc"],
+        hint="every way out gives the lock back",
+    )
+
+
+def test_no_wakeup_is_spent(bench: Bench) -> None:
+    """Harts 2 and 3 sleep, A and B are queued. If hart 2 takes one of them,
+    and was interrupted on account of both, hart 3 must still learn of the other."""
+    bench.sleep(2, 3)
+    a, b = bench.ready("A", "B")
+
+    def judge(_: object) -> str | None:
+        if bench.interrupted(3):
+            return None  # it will look
+        return asleep_beside_work(bench, 2) or asleep_beside_work(bench, 3)
+
+    bench.scene.explore(
+        [
+            Thread(1, Call("scheduler_enqueue", (a,)), Call("scheduler_enqueue", (b,))),
+            Thread(2, waits=True),
+        ],
+        judge,
+        models=["sc"],
+        hint="a hart that wakes up looks idle for a while yet: an interrupt that was meant for one"
+        " that sleeps may be spent on it",
+    )
+
+
+def test_tick_after_idling(bench: Bench) -> None:
+    """A hart that has slept, without ticks, ticks when it runs something."""
+    world = bench.scene.world
+    bench.sleep(1)
+    world.advance(bench.quantum)
+    bench.expect_sleep(1, "its last tick over")
+    world.advance(10 * bench.quantum)
+    bench.enqueue(0, "A")
+    world.harts[1].accepts |= 1 << SOFTWARE
+    wake(bench, 1, "A")
+    ticks = world.harts[1].timer - world.time
+    check(
+        ticks <= bench.quantum,
+        expected="the timer of hart 1, which has slept and is about to run A, goes off within"
+        f" a quantum ({bench.quantum} ticks of `time`)",
+        found=f"in {ticks} ticks" if ticks < 1 << 60 else "it is not set",
+        where="kernel/timer.h",
+        hint="else nobody takes the hart from A again",
+    )
+
+
+def test_idle_hart_has_no_tick(bench: Bench) -> None:
+    """Its program has ended: it sleeps, and is not woken quantum after quantum."""
+    scene, world = bench.scene, bench.scene.world
+    starts = {name: bench.start(name) for name in "AB"}
+    bench.run_to_user(1, starts["A"], "A")
+    bench.run_to_user(2, starts["B"], "B")
+    scene.call(3, "executor_terminate", bench.executors["A"])
+    scene.run(1, world.harts[1].csr[STVEC] & -4)
+    bench.expect_sleep(1, "whose program was ended")
+    ticks = 0
+    for _ in range(4):
+        world.advance(bench.quantum)
+        ticks += world.harts[1].accepts >> TIMER & 1
+        bench.expect_sleep(1, "whose program was ended, after a quantum")
+    check(
+        ticks <= 1,
+        expected="the timer wakes hart 1, which sleeps, once at most: its program's last tick",
+        found=f"in four quanta it goes off {ticks} times",
+        where="kernel/timer.h",
+        hint="timer_interrupt sets the next tick only if hart.executor is not 0",
+    )
+
+
+def test_before_idling(bench: Bench) -> None:
+    """What is to be done before a hart goes idle."""
+    scene = bench.scene
+    scene.set_field(scene.hart_page(1), "hart", REAP_DUE, 1)
+    for function, promise in (
+        ("reap_all", "what has lost its last reference is freed (kernel/reap.h)"),
+        ("info_count_pages", "the free pages are counted (kernel/info.h)"),
+    ):
+        scene.enter(1, "scheduler_next")
+        if scene.run(1, function) == WAITS:
+            fail(
+                expected=f"before a hart goes idle {promise}: it calls {function}",
+                found="hart 1 sleeps without having called it",
+                where=scene.where(1),
+            )
+        scene.set_field(scene.hart_page(1), "hart", REAP_DUE, 0)
+    bench.sleep(1)
