@@ -389,6 +389,24 @@ def test_waiting_for_a_word_is_no_endless_loop(scene: Scene) -> None:
     assert all(report.exhausted for report in reports)
 
 
+def test_waiting_may_count(scene: Scene) -> None:
+    """A hart that counts how long it waits, in a register, waits all the same;
+    one that gives up in the end is no deadlock."""
+    x, _ = two_words(scene)
+    spin = [addi(A2, A2, 1), load(A1, A0), branch_if_zero(A1, -8 & 0x1FFF), RET]
+    # addi a2, a2, -1; ld a1, (a0); bnez a1, +8; bnez a2, -12; ret
+    gives_up = [addi(A2, A2, -1), load(A1, A0), 0x00059463, 0xFE061AE3, RET]
+    starts = place_code(scene, spin, gives_up, [addi(A1, ZERO, 1), store(A1, A0), RET])
+    for waiter in starts[:2]:
+        reports = scene.explore(
+            [Thread(0, Call(waiter, (x, 0, 500))), Thread(1, Call(starts[2], (x,)))], None
+        )
+        assert all(report.exhausted for report in reports)
+    scene.explore([Thread(0, Call(starts[1], (x, 0, 500)))], None)
+    with pytest.raises(ScheduleFailure, match="came to no end"):
+        scene.explore([Thread(0, Call(starts[0], (x, 0, 500)))], None)
+
+
 def test_deadlock_is_found(scene: Scene) -> None:
     x, y = two_words(scene)
     spin = [load(A1, A0), PAUSE, branch_if_zero(A1, -8 & 0x1FFF), RET]

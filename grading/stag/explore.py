@@ -235,8 +235,13 @@ class Explorer:
             cost = 1 if goes_on and index != current else 0
             result += [(option, cost) for option in ways[index]]
         if not result:
+            result = [(Option(hart.index, flush=True), 0) for hart in self.harts if hart.buffer]
+        if not result:
+            # Who counts while it waits may give up some time.
             result = [
-                (Option(hart.index, flush=True), 0) for hart in self.harts if hart.buffer
+                (Option(hart.index), 0)
+                for hart in self.harts
+                if hart.status == SPINS and hart.counts
             ]
         return result
 

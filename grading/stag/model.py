@@ -129,11 +129,17 @@ def applied(word: int, held: Held) -> int:
     return word & ~mask | bits
 
 
+# A jump back: registers, digest of memory, words read since the last one, and
+# how often it was made with the same of both latter.
+Loop = tuple[tuple[int, ...], int, tuple[int, ...], int]
+ROUNDS_MAX = 12
+
+
 class Hart:
     """Registers of one hart, what it has cached, what it holds back."""
 
     __slots__ = (
-        "accepts", "budget", "buffer", "csr", "deferred", "granted", "id", "index", "looped",
+        "accepts", "budget", "buffer", "counts", "csr", "deferred", "granted", "id", "index", "looped",
         "mode", "pc", "point", "point_writes", "reads", "recent", "reservation", "results", "status", "step",
         "steps", "timer", "tlb", "waits_at", "writes", "x",
     )  # fmt: skip
@@ -155,7 +161,8 @@ class Hart:
         self.point: int | None = None  # the word it is about to touch, if any
         self.point_writes = False
         self.granted = self.deferred = False
-        self.looped: dict[int, tuple[tuple[int, ...], int]] = {}  # jumps back it has made
+        self.looped: dict[int, Loop] = {}  # jumps back it has made
+        self.counts = False  # it spins, but with something in its registers that changes
         self.waits_at = 0  # digest of memory when it began to spin …
         self.recent: tuple[int, ...] = ()  # … and the words read in the loop
         self.steps: tuple[Any, ...] = ()  # calls to make
@@ -164,7 +171,7 @@ class Hart:
         self.budget = STEPS_MAX
 
     _COPIED = ("pc", "mode", "accepts", "timer", "buffer", "reservation", "status", "point", "point_writes",
-               "deferred", "waits_at", "recent", "step", "results", "budget")  # fmt: skip
+               "deferred", "waits_at", "recent", "counts", "step", "results", "budget")  # fmt: skip
 
     def save(self) -> tuple[Any, ...]:
         plain = tuple(getattr(self, name) for name in self._COPIED)
@@ -485,10 +492,15 @@ class World:
     def _spins(self, hart: Hart) -> bool:
         """After a jump back: has the hart been here before with the same
         registers, and nothing is other in memory than then? It waits for
-        somebody else to change one of the words that it has read."""
-        now = tuple(hart.x), self.digest
-        if hart.looped.get(hart.pc) != now:
-            hart.looped[hart.pc] = now
+        somebody else to change one of the words that it has read. So does one
+        that has read nothing else for many rounds, while it counts them."""
+        x, reads, rounds = tuple(hart.x), hart.recent, 0
+        if before := hart.looped.get(hart.pc):
+            if before[1] == self.digest and before[2] == reads and reads:
+                rounds = before[3] + 1
+        hart.counts = rounds == ROUNDS_MAX
+        if before is None or before[:2] != (x, self.digest) and not hart.counts:
+            hart.looped[hart.pc] = x, self.digest, reads, rounds
             hart.recent = ()
             return False
         unknown = set(hart.recent) - self.shared
@@ -761,6 +773,9 @@ class World:
             case Kind.FENCE:
                 if self.buffering and hart.buffer and decoded.pred & FENCE_WRITE:
                     if decoded.succ & FENCE_READ:
+                        # Until here others may miss what is held back.
+                        if self._is_event(hart):
+                            return VISIBLE
                         self.arrive_all(hart)
                     elif decoded.succ & FENCE_WRITE and self.passing:
                         hart.buffer = (*hart.buffer, BARRIER_HELD)
@@ -872,7 +887,9 @@ class World:
             self._hold(hart, decoded, k, mask, operand << shift)
             hart.pc += 4
             return None
-        self._arrive_for_atomic(hart, k, decoded.rl)
+        if decoded.aq or k in self.shared or not (self.passing and self.watching):
+            self._arrive_for_atomic(hart, k, decoded.rl)
+        # else nobody sees in which order this and what is held back arrive
         word = self.word(k)
         old = (word & mask) >> shift
         new = old
