@@ -22,6 +22,7 @@ from rich.console import Console
 from stag.errors import StagError
 from stag.grade_build import build
 from stag.grade_plan import Plan, load_plan, pristine_files
+from stag.grade_process import processors
 from stag.grade_progress import Progress
 from stag.grade_run import Result, Worker, run_tests
 from stag.grade_symbols import OWNED
@@ -44,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tree", type=Path, default=ROOT, help="the submission")
     parser.add_argument("--hollow", action="store_true", help="grade with later labs hollow")
     parser.add_argument("--out", type=Path, help="folder for the build and the results")
-    parser.add_argument("--jobs", type=int, default=min(8, len(os.sched_getaffinity(0))))
+    parser.add_argument("--jobs", type=int, default=processors())
     parser.add_argument("--verbose", action="store_true", help="show the debugger's traffic")
     return parser.parse_args()
 
@@ -91,6 +92,8 @@ def run(
         kernel, owned = make_kernel(plan, options, grade, out / "tree")
         environment = {**os.environ, "STAG_KERNEL": str(kernel), OWNED: ":".join(owned)}
         environment["PYTHONPYCACHEPREFIX"] = str(ROOT / "build" / "pycache")
+        shutil.rmtree(out / "cases", ignore_errors=True)
+        environment["STAG_CASES"] = str(out / "cases")
         if options.verbose:
             environment["STAG_TRACE"] = "1"
         if options.depth is not None:
