@@ -14,9 +14,9 @@ MEM   := 128M
 MMU   := sv39
 RUN   :=
 TEST  :=
-SETTINGS := HARTS MEM MMU RUN TEST V CROSS GDB QEMU PYTHON
+SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
 PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
-export RUN CROSS QEMU PYTHONPYCACHEPREFIX
+export RUN CROSS QEMU GDB STEP PYTHONPYCACHEPREFIX
 
 # A mistake gets one line.
 GOALS := $(or $(MAKECMDGOALS),kernel)
@@ -28,10 +28,14 @@ check = $(if $(shell printf %s '$($1)' | grep -Ex '$2'),,$(error $1=$($1): give 
 $(call check,HARTS,[1-9]|1[0-6],a number of harts from 1 to 16)
 $(call check,MEM,(3[2-9]|[4-9][0-9]|[1-9][0-9]{2,4})M|([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8])G,a size from 32M to 128G)
 $(call check,MMU,sv39|sv48,sv39 or sv48)
+$(if $(LAB),$(call check,LAB,[1-6],a number from 1 to 6))
+$(if $(PRIOR),$(call check,PRIOR,reference|mine,reference or mine))
+$(if $(BREAK),$(call check,BREAK,1,1))
+$(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
 
 # What the goals need is found, and installed or named if it is missing.
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
-  NEEDS := $(or $(if $(filter test% bench,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
+  NEEDS := $(or $(if $(filter handouts test%,$(GOALS)),handouts),$(if $(filter bench grade% replay starter branches submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
   TOOLS := $(shell CROSS='$(CROSS)' GDB='$(GDB)' QEMU='$(QEMU)' PYTHON='$(PYTHON)' tools/setup $(NEEDS))
   $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
 endif
@@ -121,6 +125,24 @@ test-slow: kernel user ## run all tests
 bench: kernel user ## count the instructions of each operation
 	@$(PYTHON) grading/bench.py
 
+grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 PRIOR=mine: your files of earlier labs)
+	@$(PYTHON) grading/grade.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
+		$(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
+replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
+	@$(PYTHON) grading/replay.py '$(CASE)'
+grade-solutions: ## test the graders: right solutions must score all, each wrong one what it says
+	@$(PYTHON) grading/solutions.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)')
+
+starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
+	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),'$(OUT)')
+branches: ## cut the course's repositories, or bring them up to date: OUT=dir (build/course) BREAK=1
+	@$(PYTHON) tools/branches $(if $(OUT),'$(OUT)') $(if $(BREAK),--break)
+submit: ## pack what students of a lab have written, to hand it in: LAB=2
+	@$(PYTHON) grading/submit.py $(if $(LAB),--lab $(LAB))
+
+handouts: kernel ## make the handouts, a web site and a PDF: build/handouts
+	@$(PYTHON) tools/handouts
+
 lint: ## check the form of the sources
 	@tools/lint check
 format: ## put the sources into that form
@@ -133,5 +155,5 @@ help: ## show this list
 	@echo "make TARGET [SETTING=value]. V=1 shows the commands. The targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-10s%s\n", name, $$0 }'
 
-.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench lint format doctor clean help
+.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade replay grade-solutions starter branches submit handouts lint format doctor clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -63,11 +63,21 @@ at_least() {
     [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n | sed -n 1p)" = "$2" ]
 }
 
-# What is missing for a purpose: build, qemu, gdb, or test. One name a line.
+# What is missing for a purpose: build, qemu, gdb, test, or handouts. One name a
+# line.
 missing_for() {
+    if [ "$1" = handouts ]; then
+        missing_for test
+        for tool in pandoc dot weasyprint; do
+            first $tool >/dev/null || echo $tool
+        done
+        return
+    fi
     find_cross >/dev/null || echo "a RISC-V compiler"
     case $1 in
-    gdb) find_gdb >/dev/null || echo "gdb for RISC-V" ;;
+    gdb | test) find_gdb >/dev/null || echo "gdb for RISC-V" ;;
+    esac
+    case $1 in
     qemu | test) find_qemu >/dev/null || echo "qemu-system-riscv64" ;;
     esac
     if [ "$1" = test ]; then
@@ -76,22 +86,28 @@ missing_for() {
     fi
 }
 
+# for_handouts PACKAGE...: the packages if they are for the handouts, else none.
+for_handouts() {
+    [ "${purpose:-}" != handouts ] || echo " $*"
+}
+
 # The one line that installs everything on this system; empty if not known.
 install_line() {
     modules="pytest pytest-xdist pyelftools rich"
     venv="python3 -m venv .venv && .venv/bin/pip install $modules"
     if [ "$(uname -s)" = Darwin ]; then
-        echo "brew install make qemu riscv64-elf-gcc riscv64-elf-gdb && $venv"
+        echo "brew install make qemu riscv64-elf-gcc riscv64-elf-gdb$(for_handouts pandoc graphviz weasyprint) && $venv"
     elif first apt-get >/dev/null; then
         echo "$(as_root)apt-get install --no-install-recommends $(debian_packages)"
     elif first dnf >/dev/null; then
         echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb gcc" \
             "libtsan libasan libubsan python3-pytest python3-pytest-xdist python3-pyelftools" \
-            "python3-rich"
+            "python3-rich$(for_handouts pandoc graphviz weasyprint)"
     elif first pacman >/dev/null; then
         echo "$(as_root)pacman -S --needed riscv64-linux-gnu-gcc qemu-system-riscv" \
             "qemu-system-riscv-firmware riscv64-linux-gnu-gdb gcc python-pytest" \
-            "python-pytest-xdist python-pyelftools python-rich"
+            "python-pytest-xdist python-pyelftools python-rich$(for_handouts pandoc-cli graphviz \
+                python-weasyprint)"
     fi
 }
 
@@ -104,5 +120,6 @@ debian_packages() {
     machine=misc
     ! apt-cache show qemu-system-riscv >/dev/null 2>&1 || machine=riscv
     echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch gcc libc6-dev" \
-        "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich"
+        "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich$(for_handouts pandoc graphviz weasyprint \
+            fonts-dejavu-core)"
 }

@@ -1,0 +1,44 @@
+"""Makes all of it: boots the kernel for what only a machine can tell, then
+draws, fills in, and writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stag.system import symbols_of
+
+from . import drawings, headers, site, timelines
+from .sources import PageError, Sources
+
+EXAMPLE = "handouts/examples/mailbox.c"
+
+
+def build(root: Path, kernel: Path, out: Path) -> None:
+    """The handouts of the tree at `root`, with a kernel that was built there."""
+    out.mkdir(parents=True, exist_ok=True)
+    example = timelines.compile_example(root / EXAMPLE, out / "mailbox.elf")
+    found = timelines.make(kernel, example)
+    pictures = draw(root, kernel) | {name: one.drawing for name, one in found.items()}
+    pages = Sources(root, {name: one.text for name, one in found.items()}).pages()
+    site.write(pages, pictures, root / "handouts", out)
+
+
+def draw(root: Path, kernel: Path) -> dict[str, str]:
+    """Every drawing but the timelines, by name."""
+    constants = headers.defines(root / "include/stag/abi.h", root / "kernel/layout.h")
+    machine = drawings.look(kernel, constants)
+    comments = {
+        name: headers.member_comments(root / f"kernel/{name}.h", name)
+        for name in ("executor", "space", "hart", "global")
+    }
+    made = {
+        "address-space": drawings.address_space(machine, constants),
+        "page-walk": drawings.page_walk(machine),
+        "state-word": drawings.state_word(constants),
+        **drawings.layouts(symbols_of(kernel), comments),
+    }
+    for source in sorted((root / "handouts/drawings").glob("*.dot")):
+        if source.stem in made:
+            raise PageError(f"{source.relative_to(root)}: there is a drawing of that name already")
+        made[source.stem] = drawings.graph(source)
+    return made
