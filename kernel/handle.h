@@ -1,7 +1,7 @@
 /*
  * Handles: contract. A handle is a user address at which an object's page is
- * mapped for the kernel only; whoever can name it in its own space may use the
- * object.
+ * mapped for the kernel only (PTE_EXECUTOR or PTE_SPACE, R and W, neither U nor
+ * X); whoever can name it in its own space may use the object.
  */
 #pragma once
 #include "executor.h"

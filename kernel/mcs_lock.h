@@ -9,7 +9,9 @@
 #pragma once
 #include "hart.h"
 
-/* Spins until the lock is this hart's. Acquire. */
+/* Spins until the lock is this hart's. Acquire. The lock word is 0 while it is
+ * free, else the `self` of the hart that came last. Notes LOCK_SCHEDULER
+ * (lock.h, lock_rank_enter); the release takes that back. */
 void mcs_lock_acquire(struct hart **lock);
 
 /* Hands the lock to the next hart in line, if there is one. Release. */

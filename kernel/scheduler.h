@@ -8,12 +8,21 @@
 #pragma once
 #include "executor.h"
 
-/* Put an executor at the tail of the run queue and wake an idle hart. The
- * caller has set QUEUED (state.h, rule 2) and hands over its reference. */
+/* Put an executor at the tail of the run queue and wake an idle hart: at most
+ * one interrupt for each executor that is queued. The caller has set QUEUED
+ * (state.h, rule 2) and hands over its reference. */
 void scheduler_enqueue(struct executor *executor);
 
-/* The executor at the head of the queue, now EXECUTING on this hart; sleeps as
- * long as there is none. No lock held; this hart runs no executor. */
+/*
+ * The executor at the head of the queue, now EXECUTING on this hart; sleeps as
+ * long as there is none. No lock held; this hart runs no executor.
+ *
+ * With a dispatch: executor->hart is written before EXECUTING can be seen,
+ * hart->executor and hart->switched are set, and one that comes back from a park
+ * (a STATE_REASON is set) gets its result by park_finish. Before a hart sleeps
+ * it works off what there is (reap_all, info_count_pages); when it has slept it
+ * needs ticks again (timer_need_tick).
+ */
 struct executor *scheduler_next(void);
 
 /* `self`, which runs here, goes behind all others that wait. Returns who runs
@@ -22,7 +31,8 @@ struct executor *scheduler_yield(struct executor *self);
 
 /*
  * `self`, which runs here, was parked, stopped or terminated: let go of it.
- * Returns false if it has become runnable again meanwhile, and runs on.
+ * Returns false if it has become runnable again meanwhile, and runs on (after
+ * park_finish, if its park has ended).
  * If true, this hart runs no executor: call scheduler_next.
  */
 bool scheduler_release(struct executor *self);
