@@ -9,11 +9,14 @@
 #include "executor.h"
 #include "space.h"
 
-/* Put an executor without references on this hart's list. */
+/* Put an executor without references on this hart's list, and set reap_due. */
 void reap_executor(struct executor *executor);
 
-/* Put a space on this hart's list: without references, or to be torn down. */
+/* Put a space on this hart's list: without references, or to be torn down. Sets
+ * reap_due. */
 void reap_space(struct space *space);
 
-/* Work the lists off, and serve interrupts every now and then. No lock held. */
+/* Work the lists off, and serve interrupts between any two slices (a few
+ * executors; exit_tear_down). Clears reap_due when they are empty. No lock
+ * held. */
 void reap_all(void);

@@ -27,8 +27,8 @@
  * 5. TERMINATED is never cleared. The one step after which it is set while
  *    EXECUTING and QUEUED are not happens once, and makes its author the one
  *    who calls executor_end.
- * 6. A park counts up the sequence number. Who ends a park on account of a
- *    deadline compares it: a late timeout can't end a later park.
+ * 6. A park counts the sequence number up by one; it wraps. Who ends a park on
+ *    account of a deadline compares it: a late timeout can't end a later park.
  *
  * One reference is held as long as EXECUTING or QUEUED is set: the step that
  * sets the first of them takes it, the step that clears the last gives it

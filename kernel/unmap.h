@@ -12,11 +12,12 @@
 /*
  * Unmap what there is in [va, end), of any type, in the user half; holes are
  * fine and empty tables are given back. Looks at no more than MAP_PAGES_MAX
- * entries: returns the address where it stopped, `end` when it is done. The
- * lock is held; afterwards no hart can use what was mapped.
+ * entries, of tables of any level: returns the address where it stopped, `end`
+ * when it is done. The lock is held; afterwards no hart can use what was mapped,
+ * and its entries are 0.
  */
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end);
 
-/* Drop what a leaf that no hart uses any more refers to. Its entry is the
- * caller's business. A page without further mappings joins the chain. */
+/* Drop what a leaf that no hart uses any more refers to, V set or not. Its entry
+ * is the caller's business. A page without further mappings joins the chain. */
 void unmap_drop(pte_t leaf, struct page_chain *chain);
