@@ -28,6 +28,7 @@ void park_finish(struct executor *executor);
 __attribute__((warn_unused_result)) int executor_stop(struct executor *executor);
 
 /* Let a stopped executor go on where it was. The cause of its last fault is
- * forgotten, under its lock, but not that of one that strikes at once. Returns 0, -EINVAL if it was
- * never started, -EBUSY if it is not stopped, or -ESRCH if it has ended. */
+ * forgotten, under its lock, but not that of one that strikes at once. Returns
+ * 0, -EINVAL if it was never started, -EBUSY if it is not stopped, or -ESRCH if
+ * it has ended. */
 __attribute__((warn_unused_result)) int executor_resume(struct executor *executor);
