@@ -14,7 +14,8 @@ A function with `neutral = true` has the neutral body in its own lab as well,
 since the boot needs it before its exercise comes.
 
 Where students work there is no labs/: there grading/lab.json holds the same
-for the one lab, with the folder's name as `name`.
+for the one lab, with the folder's name as `name`, and as `prior` the files of
+earlier labs.
 """
 
 from __future__ import annotations
@@ -280,6 +281,7 @@ def _load(path: Path, root: Path) -> Lab:
         if not isinstance(data, dict) or not isinstance(data.get("name"), str):
             raise LabError(f"{source}: `name` is missing")
         name = data.pop("name")
+        data.pop("prior", None)
     return parse_lab(data, name, source)
 
 

@@ -171,15 +171,19 @@ def _left_out(file: str, lab: Lab) -> bool:
     return parts[0] == "grading" and parts[1] in [f"lab{other}" for other in others]
 
 
-def lab_json(lab: Lab, root: Path) -> str:
-    """What students' trees have in place of lab.toml: exercises and points."""
+def lab_json(lab: Lab, root: Path, labs: list[Lab]) -> str:
+    """What students' trees have in place of lab.toml: exercises and points, and
+    which files are of earlier labs."""
     data = tomllib.loads((root / lab.source).read_text())
     for key in ("given", "neutral", "remove_essay"):
         data.pop(key, None)
     for exercise in data["exercise"]:
         for key in ("hollow", "remove"):
             exercise.pop(key, None)
-    return json.dumps({"name": lab.name, **data}, indent=2, ensure_ascii=False) + "\n"
+    earlier = [other for other in labs if other.number < lab.number]
+    prior = [f for other in earlier for f in (*other.owned, other.extra) if f]
+    all_of_it = {"name": lab.name, **data, "prior": prior}
+    return json.dumps(all_of_it, indent=2, ensure_ascii=False) + "\n"
 
 
 def _write(path: Path, data: bytes, source: Path) -> None:
@@ -206,18 +210,20 @@ def _prepare(root: Path, out: Path, update: bool) -> None:
         raise LabError(f"{out} is not empty: give another folder, or remove it")
 
 
+def formed(file: str, data: bytes, labs: list[Lab], forms: dict[int, Form]) -> bytes:
+    """A file of the reference, in the form that its lab has."""
+    lab = next((lab for lab in labs if file in lab.owned), None)
+    if lab is None or forms[lab.number] is Form.REFERENCE:
+        return data
+    return hollow_file(data.decode(), file, lab, forms[lab.number]).encode()
+
+
 def _derive(root: Path, out: Path, forms: dict[int, Form], own: Lab | None) -> None:
     labs = load_labs(root)
-    owners = {file: lab for lab in labs for file in lab.owned}
     sources_of = files_of(root)
     for file, path in sources_of.items():
-        if own is not None and _left_out(file, own):
-            continue
-        data = path.read_bytes()
-        lab = owners.get(file)
-        if lab is not None and forms[lab.number] is not Form.REFERENCE:
-            data = hollow_file(data.decode(), file, lab, forms[lab.number]).encode()
-        _write(out / file, data, path)
+        if own is None or not _left_out(file, own):
+            _write(out / file, formed(file, path.read_bytes(), labs, forms), path)
     if own is None:
         for file, path in files_of(out).items():
             if file not in sources_of:
@@ -239,7 +245,7 @@ def write_starter(root: Path, number: int, out: Path, *, base_hollow: bool = Fal
     lab = _lab(root, number)
     _prepare(root, out, update=False)
     _derive(root, out, forms_of_starter(number, base_hollow=base_hollow), lab)
-    (out / "grading/lab.json").write_text(lab_json(lab, root))
+    (out / "grading/lab.json").write_text(lab_json(lab, root, load_labs(root)))
 
 
 def write_hollow_after(root: Path, number: int, out: Path) -> None:
