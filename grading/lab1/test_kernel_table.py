@@ -1,0 +1,162 @@
+"""Exercise 4: the final table with its final rights, made on the grader's own
+first table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from paging_bench import MIB, Bench, make_bench, walk_text
+from stag import addressmap
+from stag.addressmap import KERNEL_IMAGE, LINEAR_MAP, Piece
+from stag.devicetree import Devicetree, Node
+from stag.images import move_load_address
+from stag.pagetable import PageTable
+from stag.symbols import Symbols
+from stag.verdict import check, fail
+
+GIB = 1 << 30
+SPACE_END = 1 << 64
+
+
+@pytest.fixture
+def bench(boot) -> Bench:
+    return make_bench(boot(harts=1))
+
+
+def image(bench: Bench) -> list[Piece]:
+    return addressmap.image(bench.system.symbols, bench.system.load_address)
+
+
+def shared(bench: Bench) -> list[Piece]:
+    """What all kernel tables hold."""
+    pieces = image(bench) + addressmap.linear(bench.tree) + addressmap.devices(bench.tree)
+    return addressmap.merged(pieces)
+
+
+def within(table: PageTable, low: int, high: int) -> list[Piece]:
+    return [piece for piece in addressmap.found(table.ranges()) if low <= piece.va < high]
+
+
+def check_same(table: PageTable, wanted: list[Piece], found: list[Piece], what: str) -> None:
+    wrong = addressmap.difference(wanted, found)
+    if wrong:
+        first = next(piece.va for piece in [*wanted, *found] if f"{piece}" in wrong)
+        fail(expected=what, found=f"\n{wrong}", where=walk_text(table, first))
+
+
+def test_rights_of_the_image(bench: Bench) -> None:
+    table = bench.run_kernel_table_init()
+    found = within(table, KERNEL_IMAGE, KERNEL_IMAGE + GIB)
+    both = [piece for piece in found if "W" in piece.rights and "X" in piece.rights]
+    check(
+        not both,
+        expected="nothing is writable and executable",
+        found="; ".join(str(piece) for piece in both),
+        where=walk_text(table, both[0].va) if both else "",
+    )
+    check_same(
+        table, image(bench), found, "the image: text R X, constants R, data R W, global, no U"
+    )
+
+
+def test_linear_map(bench: Bench) -> None:
+    table = bench.run_kernel_table_init()
+    found = within(table, LINEAR_MAP, SPACE_END)
+    check_same(table, addressmap.linear(bench.tree), found, "the linear map: RAM, R W, global")
+
+
+def test_devices(bench: Bench) -> None:
+    table = bench.run_kernel_table_init()
+    for device in addressmap.devices(bench.tree):
+        found = within(table, device.va, device.end)
+        check_same(table, [device], found, "devices at their own addresses: R W, not global")
+
+
+def test_nothing_else_is_mapped(bench: Bench) -> None:
+    table = bench.run_kernel_table_init()
+    wanted = shared(bench)
+    extra = [
+        leaf
+        for leaf in table.leaves()
+        if not any(piece.va <= leaf.va and leaf.va + leaf.size <= piece.end for piece in wanted)
+    ]
+    check(
+        not extra,
+        expected="nothing is mapped beside image, linear map and devices",
+        found="; ".join(str(leaf) for leaf in extra[:4]),
+        where=walk_text(table, extra[0].va) if extra else "",
+        hint="the identity map and the devicetree's map were for the boot alone",
+    )
+    check(bool(list(table.leaves())), expected="mappings", found="none")
+
+
+def test_table_is_installed(bench: Bench) -> None:
+    bench.run_to_kernel_table()
+    before = bench.system.remote.register(bench.hart, "satp")
+    bench.run(bench.system.remote.register(bench.hart, "ra"))
+    after = bench.system.remote.register(bench.hart, "satp")
+    check(
+        after != before and after >> 60 == 8,
+        expected="kernel_table_init switches to the table that it has made, Sv39",
+        found=f"satp was {before:#x}, now it is {after:#x}",
+    )
+    table = PageTable(bench.physical, after)
+    check(table.asid == 0, "address space number 0 is the kernel's", f"{table.asid}")
+    check(not table.defects(), "entries as the manual allows them", "; ".join(table.defects()[:3]))
+
+
+def test_user_root_shows_the_image(boot) -> None:
+    """… and nothing else of the kernel, whatever the mode."""
+    for mmu, levels in (("sv39", 3), ("sv48", 4)):
+        bench = make_bench(boot(harts=1, mmu=mmu))
+        shown = within(bench.run_kernel_table_init(), KERNEL_IMAGE, KERNEL_IMAGE + GIB)
+        check(bool(shown), expected="an image in the kernel's table", found="nothing")
+        root = bench.new_table()
+        bench.call("kernel_table_show_image", root)
+        table = bench.table(root, levels)
+        check_same(
+            table,
+            shown,
+            addressmap.found(table.ranges()),
+            f"a user root shows the image, as the kernel's table does, and no more ({mmu})",
+        )
+
+
+def test_kernel_table_sv48(boot) -> None:
+    bench = make_bench(boot(harts=1, mmu="sv48"))
+    table = bench.run_kernel_table_init()
+    check(
+        table.levels == 4,
+        expected="with mmu=sv48 satp selects Sv48",
+        found=f"satp is {table.satp:#x}, {table.levels} levels",
+    )
+    check_same(
+        table, shared(bench), addressmap.found(table.ranges()), "the same map in four levels"
+    )
+
+
+def other_machine(tree: Devicetree) -> Devicetree:
+    """RAM in two pieces, part of which may not be mapped."""
+    tree.set_memory((0x80000000, 96 * MIB), (0x8C000000, 33 * MIB))
+    areas = tree.root.children.setdefault("reserved-memory", Node())
+    areas.set_wide("reg", 0x8D000000, 0x45000)
+    area = areas.children.setdefault("secret@8d000000", Node())
+    area.set_wide("reg", 0x8D000000, 0x45000)
+    area.properties["no-map"] = b""
+    return tree
+
+
+def test_map_of_another_machine(boot, kernel: Path, symbols: Symbols, tmp_path: Path) -> None:
+    linked = min(segment.physical for segment in symbols.segments)
+    image_file = move_load_address(kernel, tmp_path / "moved.elf", 0x84600000 - linked)
+    plain = boot(harts=1, memory="256M")
+    tree = other_machine(plain.read_devicetree(plain.run_to_entry()))
+    bench = make_bench(boot(harts=1, memory="256M", kernel=image_file), tree)
+    table = bench.run_kernel_table_init()
+    check_same(
+        table,
+        shared(bench),
+        addressmap.found(table.ranges()),
+        "image, RAM and devices of the machine that the devicetree tells of, loaded at 0x84600000",
+    )

@@ -1,0 +1,261 @@
+"""Exercise 6: what becomes of an executor that faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from executor_stage import (
+    CODE,
+    EVENT_CHILD,
+    EXECUTING,
+    EXECUTOR,
+    HANDLE,
+    LOOP,
+    QUEUED,
+    RO,
+    RW,
+    RX,
+    STOPPED,
+    TERMINATED,
+    Stage,
+    differences,
+    pattern,
+)
+from stag.pagetable import PAGE
+from stag.verdict import check
+
+FETCH, LOAD, STORE, ILLEGAL_CAUSE, BREAKPOINT, LOAD_ACCESS = 12, 13, 15, 2, 3, 5
+TO_CHILD, TO_PARENT = 0x2000000000, 0x2000001000
+NOWHERE = 0x123456789000
+READABLE, WRITABLE, CODE_PAGE = 0x30000, 0x31000, 0x32000
+FAULT_NONE = (1 << 64) - 1
+
+
+@dataclass
+class Family:
+    """A child that runs, and stands at trap_exit, and a parent in another
+    space that is queued behind it."""
+
+    stage: Stage
+    child: int
+    parent: int
+    child_space: int
+    parent_space: int
+
+    def fault(self, cause: int, address: int) -> int:
+        """fault() for the child: who runs now."""
+        return self.stage.call("fault", self.child, cause, address) & (1 << 64) - 1
+
+    def told(self) -> tuple[int, int]:
+        return (
+            self.stage.get("executor", self.child, "fault_cause"),
+            self.stage.get("executor", self.child, "fault_address"),
+        )
+
+
+@pytest.fixture
+def orphan(ready) -> Family:
+    """Nobody supervises the child."""
+    stage = Stage(ready(harts=1))
+    child_space, child = stage.program(LOOP)
+    parent_space, parent = stage.program(LOOP)
+    stage.map(child_space, READABLE, stage.page(), RO)
+    stage.map(child_space, WRITABLE, stage.page(), RW)
+    stage.map(child_space, CODE_PAGE, stage.page(), RX)
+    for va, executor in ((TO_CHILD, child), (TO_PARENT, parent)):
+        stage.hold(executor)
+        stage.map(parent_space, va, executor, HANDLE | EXECUTOR)
+    return Family(stage, child, parent, child_space, parent_space)
+
+
+def run(family: Family) -> Family:
+    family.stage.enter(family.child, pattern(5))
+    family.stage.must("executor_start", family.parent, CODE, 0, 0)
+    return family
+
+
+@pytest.fixture
+def family(orphan: Family) -> Family:
+    """The parent supervises the child."""
+    orphan.stage.check_handler("call_supervise", orphan.parent, 0, TO_CHILD, TO_PARENT)
+    return run(orphan)
+
+
+def test_fault_stops_the_executor(family: Family) -> None:
+    stage = family.stage
+    next_one = family.fault(STORE, NOWHERE + 0x123)
+    state = stage.state(family.child)
+    check(
+        bool(state & STOPPED) and not state & (EXECUTING | QUEUED | TERMINATED),
+        expected="the executor is stopped: STOPPED, and neither EXECUTING, QUEUED nor TERMINATED",
+        found=f"its state is {state:#x}",
+    )
+    check(
+        next_one == family.parent,
+        expected=f"fault returns who runs now: {family.parent:#x}, the only one in the queue",
+        found=f"{next_one:#x}",
+    )
+    now = stage.get("hart", stage.hart_page, "executor")
+    check(now == family.parent, "that one runs on this hart", f"{now:#x}")
+    wrong = differences([CODE, *pattern(5)[1:]], stage.saved(family.child))
+    check(not wrong, "the registers and pc of the executor stay as they were", wrong)
+
+
+def test_fault_is_recorded(family: Family) -> None:
+    family.fault(LOAD, NOWHERE + 0x123)
+    cause, address = family.told()
+    check(
+        (cause, address) == (LOAD, NOWHERE + 0x123),
+        expected=f"fault_cause {LOAD} and fault_address {NOWHERE + 0x123:#x}",
+        found=f"fault_cause {cause:#x} and fault_address {address:#x}",
+        where="in the executor's page",
+    )
+
+
+def test_supervisor_is_told(family: Family) -> None:
+    stage = family.stage
+    references = stage.references("executor", family.parent)
+    family.fault(ILLEGAL_CAUSE, 0)
+    state = stage.state(family.parent)
+    check(
+        bool(state & EVENT_CHILD),
+        expected="EVENT_CHILD is pending for the supervisor",
+        found=f"its state is {state:#x}",
+    )
+    found = stage.references("executor", family.parent)
+    check(
+        found == references,
+        expected=f"the supervisor has as many references as before, {references}",
+        found=f"{found}",
+    )
+    alive = stage.get("space", family.child_space, "alive")
+    check(alive == 1, "a process whose fault is somebody's business lives on", f"alive {alive}")
+
+
+def check_process_ends(family: Family, why: str) -> None:
+    stage = family.stage
+    next_one = family.fault(LOAD, NOWHERE)
+    alive = stage.get("space", family.child_space, "alive")
+    state = stage.state(family.child)
+    check(
+        alive == 0 and bool(state & TERMINATED) and not state & EXECUTING,
+        expected=f"{why}, the process ends: its space is not alive, its executor TERMINATED",
+        found=f"alive is {alive}, the executor's state {state:#x}",
+    )
+    check(
+        next_one == family.parent,
+        expected=f"fault returns who runs now: {family.parent:#x}",
+        found=f"{next_one:#x}",
+    )
+    alive = stage.get("space", family.parent_space, "alive")
+    check(alive == 1, "another process lives on", f"alive is {alive}")
+
+
+def test_fault_without_a_supervisor(orphan: Family) -> None:
+    check_process_ends(run(orphan), "without a supervisor")
+
+
+def test_fault_with_a_dead_supervisor(orphan: Family) -> None:
+    """One that has ended can't help."""
+    stage = orphan.stage
+    _, dead = stage.program(LOOP)
+    stage.hold(dead)
+    stage.map(orphan.parent_space, TO_PARENT + 0x1000, dead, HANDLE | EXECUTOR)
+    stage.check_handler("call_supervise", orphan.parent, 0, TO_CHILD, TO_PARENT + 0x1000)
+    ended = stage.call("executor_terminate", dead)
+    check(ended == 1, "executor_terminate says that it is at rest", f"{ended}")
+    stage.call("executor_end", dead)
+    check_process_ends(run(orphan), "with a supervisor that has ended")
+
+
+def check_goes_on(family: Family, cause: int, address: int, what: str) -> None:
+    before = family.stage.state(family.child)
+    next_one = family.fault(cause, address)
+    state = family.stage.state(family.child)
+    check(
+        next_one == family.child and state == before,
+        expected=f"{what}: the fault is spurious, and the executor goes on",
+        found=f"{'it' if next_one == family.child else 'another one'} runs now, its state is"
+        f" {state:#x}, was {before:#x}",
+        where=f"cause {cause} at {address:#x}, entry"
+        f" {family.stage.pte(family.child_space, address):#x}",
+    )
+    family.stage.check_locks(family.child_space)
+
+
+def test_spurious_faults(family: Family) -> None:
+    """The entry has become valid since, and permits the access."""
+    for cause, address, what in (
+        (LOAD, READABLE + 0x10, "a load from a page that can be read"),
+        (LOAD, WRITABLE, "a load from a page that can be read and written"),
+        (STORE, WRITABLE + 0xFF8, "a store to a page that can be written"),
+        (FETCH, CODE_PAGE + 4, "a fetch from a page that can be executed"),
+        (LOAD, CODE_PAGE, "a load from a page that can be read and executed"),
+    ):
+        check_goes_on(family, cause, address, what)
+    check(family.told()[0] == FAULT_NONE, "no fault is recorded", f"cause {family.told()[0]}")
+
+
+TRUE_FAULTS = {
+    "a store to a page that can only be read": (STORE, READABLE),
+    "a fetch from a page without X": (FETCH, WRITABLE),
+    "a store to a page of code": (STORE, CODE_PAGE),
+    "a load from the kernel's image": (LOAD, 0xFFFFFFC000000000),
+    "a load where nothing is mapped": (LOAD, NOWHERE),
+    "a load from an address that is none": (LOAD, READABLE + (1 << 39)),
+    "a breakpoint at a mapped address": (BREAKPOINT, READABLE),
+    "a load access fault at a mapped address": (LOAD_ACCESS, READABLE),
+}
+
+
+def run_crowd(family: Family, count: int) -> int:
+    """So many executors in the child's space, which somebody supervises who
+    never runs: the first of them, which runs."""
+    stage = family.stage
+    crowd = []
+    for number in range(count):
+        executor = stage.executor(family.child_space)
+        stage.hold(executor)
+        va = TO_CHILD + (2 + number) * PAGE
+        stage.map(family.parent_space, va, executor, HANDLE | EXECUTOR)
+        stage.check_handler("call_supervise", family.parent, 0, va, TO_PARENT)
+        crowd.append(executor)
+    for executor in crowd[1:]:
+        stage.must("executor_start", executor, CODE, 0, 0)
+    stage.must("executor_start", crowd[0], CODE, 0, 0)
+    stage.system.harts.return_now(stage.hart, 0)
+    stage.run("trap_exit")
+    return stage.get("hart", stage.hart_page, "executor")
+
+
+def test_true_faults(orphan: Family) -> None:
+    """The entry does not permit the access: going on would fault for ever."""
+    stage = orphan.stage
+    running = run_crowd(orphan, len(TRUE_FAULTS) + 1)
+    for what, (cause, address) in TRUE_FAULTS.items():
+        next_one = stage.call("fault", running, cause, address) & (1 << 64) - 1
+        state = stage.state(running)
+        check(
+            next_one != running and bool(state & STOPPED),
+            expected=f"{what} stops the executor",
+            found=f"its state is {state:#x}",
+            where=f"cause {cause} at {address:#x}, entry"
+            f" {stage.pte(orphan.child_space, address):#x}",
+        )
+        running = next_one
+
+
+def test_access_to_a_handle(family: Family) -> None:
+    """Its entry is valid, readable and writable, but not the program's."""
+    stage = family.stage
+    handle = TO_CHILD + (1 << 30)
+    stage.map(family.child_space, handle, stage.executor(family.child_space), HANDLE | EXECUTOR)
+    next_one = family.fault(LOAD, handle)
+    state = stage.state(family.child)
+    check(
+        next_one == family.parent and bool(state & STOPPED),
+        expected="a load from a handle stops the executor",
+        found=f"its state is {state:#x}",
+        where=f"the entry is {stage.pte(family.child_space, handle):#x}, without U",
+    )
