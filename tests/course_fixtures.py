@@ -13,7 +13,7 @@ from stag.labs import load_lab
 
 
 @pytest.fixture(scope="session")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Course:
     root = tmp_path_factory.mktemp("course")
     copy_parts(ROOT, root, *PARTS)
     (root / load_lab(ROOT, 2).source).write_text(lab_toml())
@@ -32,12 +32,12 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
 
 
 @pytest.fixture
-def submit(course: Course, tmp_path: Path) -> Submit:
+def submit(probed: Course, tmp_path: Path) -> Submit:
     """submit((old, new), …): a folder with page_alloc.c and these edits in it,
     as an option of the grader."""
 
     def write(*edits: tuple[str, str]) -> str:
-        text = (course.root / SOURCE).read_text()
+        text = (probed.root / SOURCE).read_text()
         for old, new in edits:
             assert text.count(old) == 1, f"{SOURCE} has changed: mend this test ({old})"
             text = text.replace(old, new)

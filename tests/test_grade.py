@@ -24,8 +24,8 @@ SAME_PAGE = (
 )
 
 
-def test_reference_gets_all_points_and_the_same_report_twice(course: Course) -> None:
-    first, second = course.grade(), course.grade("--jobs=1")
+def test_reference_gets_all_points_and_the_same_report_twice(probed: Course) -> None:
+    first, second = probed.grade(), probed.grade("--jobs=1")
     assert first.status == 0, first.shown + first.progress
     assert first.data["got"] == first.data["points"] == 100
     assert (first.shown, first.files) == (second.shown, second.files)
@@ -33,8 +33,8 @@ def test_reference_gets_all_points_and_the_same_report_twice(course: Course) -> 
     assert all(len(line) <= 80 for line in first.shown.splitlines())
 
 
-def test_failure_is_explained_and_blocks_what_needs_it(course: Course, submit: Submit) -> None:
-    graded = course.grade(submit(*SAME_PAGE))
+def test_failure_is_explained_and_blocks_what_needs_it(probed: Course, submit: Submit) -> None:
+    graded = probed.grade(submit(*SAME_PAGE))
     assert graded.status == 1
     assert graded.outcomes["test_distinct"] == "fail", graded.shown
     assert graded.outcomes["test_again"] == "blocked"
@@ -44,27 +44,27 @@ def test_failure_is_explained_and_blocks_what_needs_it(course: Course, submit: S
     assert b"<skipped" in graded.files["junit.xml"]
 
 
-def test_chosen_test_comes_with_what_it_needs(course: Course) -> None:
-    graded = course.grade("--test=again")
+def test_chosen_test_comes_with_what_it_needs(probed: Course) -> None:
+    graded = probed.grade("--test=again")
     assert graded.outcomes == {"test_distinct": "pass", "test_again": "pass"}
     assert (graded.status, graded.data["points"]) == (0, 70)
 
 
 @pytest.mark.parametrize("option", ["--test=nothing", "--lab=9"])
-def test_wrong_option_gets_one_line(course: Course, option: str) -> None:
-    graded = course.grade(option)
+def test_wrong_option_gets_one_line(probed: Course, option: str) -> None:
+    graded = probed.grade(option)
     assert graded.status == 2
     assert len(graded.progress.splitlines()) == 1, graded.progress
 
 
-def test_edits_elsewhere_are_ignored_and_listed(course: Course, tmp_path: Path) -> None:
-    copy_parts(course.root, tmp_path, *PARTS)
+def test_edits_elsewhere_are_ignored_and_listed(probed: Course, tmp_path: Path) -> None:
+    copy_parts(probed.root, tmp_path, *PARTS)
     (tmp_path / "Makefile").write_text("kernel: ; false\n")
     (tmp_path / "kernel/boot.c").write_text("this is no C\n")
     (tmp_path / "kernel/more.c").write_text("nor this\n")
     (tmp_path / "kernel/print.c").unlink()
     (tmp_path / "grading/conftest.py").write_text("raise SystemExit(0)\n")
-    graded = course.grade(f"--tree={tmp_path}")
+    graded = probed.grade(f"--tree={tmp_path}")
     assert graded.status == 0, graded.shown
     assert graded.data["ignored"] == [
         "Makefile (changed)",
@@ -74,23 +74,23 @@ def test_edits_elsewhere_are_ignored_and_listed(course: Course, tmp_path: Path) 
     ]
 
 
-def test_extra_file_is_graded_too(course: Course, submit: Submit, tmp_path: Path) -> None:
+def test_extra_file_is_graded_too(probed: Course, submit: Submit, tmp_path: Path) -> None:
     tree = submit(in_page_alloc("    void lab2_count(void);\n    lab2_count();"))
-    graded = course.grade(tree)
+    graded = probed.grade(tree)
     assert graded.status == 1
     assert "lab2_count" in graded.data["rejected"]
     (tmp_path / "kernel/lab2.c").write_text("void lab2_count(void);\nvoid lab2_count(void)\n{\n}\n")
-    assert course.grade(tree).status == 0
+    assert probed.grade(tree).status == 0
 
 
 @pytest.mark.slow
-def test_labs_after_it_may_be_hollow(course: Course) -> None:
-    graded = course.grade("--hollow")
+def test_labs_after_it_may_be_hollow(probed: Course) -> None:
+    graded = probed.grade("--hollow")
     assert graded.status == 0, graded.shown
 
 
-def test_test_that_can_not_judge_costs_nothing(course: Course) -> None:
-    graded = course.grade(TEST_NO_TOOLS="1")
+def test_test_that_can_not_judge_costs_nothing(probed: Course) -> None:
+    graded = probed.grade(TEST_NO_TOOLS="1")
     assert graded.status == 3
     assert graded.outcomes == {"test_distinct": "pass", "test_sound": "error", "test_again": "pass"}
     assert "something is not installed" in graded.shown
@@ -105,18 +105,18 @@ def git(tree: Path, *arguments: str) -> None:
 
 
 @pytest.fixture
-def clone(course: Course, tmp_path: Path) -> Course:
+def clone(probed: Course, tmp_path: Path) -> Course:
     """What a student has: no labs/, one lab.json, and the branch it came from."""
-    clone = Course(tmp_path / "clone", course.out)  # little has to be built anew
-    copy_parts(course.root, clone.root, *(part for part in PARTS if part != "labs"))
-    lab = load_lab(course.root, 2)
-    data = tomllib.loads((course.root / lab.source).read_text())
+    clone = Course(tmp_path / "clone", probed.out)  # little has to be built anew
+    copy_parts(probed.root, clone.root, *(part for part in PARTS if part != "labs"))
+    lab = load_lab(probed.root, 2)
+    data = tomllib.loads((probed.root / lab.source).read_text())
     for exercise in data["exercise"]:
         exercise.pop("hollow", None)
         exercise.pop("remove", None)
     for key in ("neutral", "given", "remove_essay"):
         data.pop(key, None)
-    prior = [*load_lab(course.root, 1).owned]
+    prior = [*load_lab(probed.root, 1).owned]
     text = json.dumps({"name": lab.name, "prior": prior, **data})
     (clone.root / "grading/lab.json").write_text(text)
     git(clone.root, "init", "-q")
@@ -155,7 +155,7 @@ def test_clone_of_unknown_origin_is_graded_with_a_note(clone: Course) -> None:
 # Leaving nothing behind
 
 
-def processes_of(course: Course) -> list[str]:
+def processes_of(probed: Course) -> list[str]:
     """Command lines of processes that have to do with the course's tree."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -163,52 +163,52 @@ def processes_of(course: Course) -> list[str]:
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if str(course.root) in line:
+        if str(probed.root) in line:
             found.append(line)
     return found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere children outlive their parent")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_end_of_the_grader_ends_all(course: Course, submit: Submit, number: signal.Signals) -> None:
+def test_end_of_the_grader_ends_all(probed: Course, submit: Submit, number: signal.Signals) -> None:
     tree = submit(in_page_alloc("    for (;;)\n        ;"))
     grader = subprocess.Popen(
-        course.command(tree),
-        env=course.environment(),
+        probed.command(tree),
+        env=probed.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
         text=True,
     )
     deadline = time.monotonic() + PATIENCE
-    while not any("qemu" in line for line in processes_of(course)):
+    while not any("qemu" in line for line in processes_of(probed)):
         assert grader.poll() is None and time.monotonic() < deadline, "no machine was started"
         time.sleep(0.02)
     os.killpg(grader.pid, number)
     said = grader.communicate()[1]
     assert grader.returncode != 0
     assert "Traceback" not in said
-    while processes_of(course):
-        assert time.monotonic() < deadline, processes_of(course)
+    while processes_of(probed):
+        assert time.monotonic() < deadline, processes_of(probed)
         time.sleep(0.02)
-    assert not list(course.out.glob("*.*"))
+    assert not list(probed.out.glob("*.*"))
 
 
-def test_killed_worker_is_an_error_and_another_goes_on(course: Course) -> None:
-    probe = course.root / "grading/lab2/test_probe.py"
+def test_killed_worker_is_an_error_and_another_goes_on(probed: Course) -> None:
+    probe = probed.root / "grading/lab2/test_probe.py"
     kept = probe.read_text()
     try:
         die = "    import os, signal\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         probe.write_text(kept.replace("def test_sound(ready):\n", f"def test_sound(ready):\n{die}"))
-        graded = course.grade("--jobs=1")
+        graded = probed.grade("--jobs=1")
     finally:
         probe.write_text(kept)
     assert graded.status == 3
     assert graded.outcomes == {"test_distinct": "pass", "test_sound": "error", "test_again": "pass"}
 
 
-def test_source_is_only_read(course: Course) -> None:
+def test_source_is_only_read(probed: Course) -> None:
     """Grading does not touch the tree that it grades."""
-    before = (course.root / SOURCE).stat()
-    course.grade("--test=distinct")
-    assert (course.root / SOURCE).stat().st_mtime_ns == before.st_mtime_ns
+    before = (probed.root / SOURCE).stat()
+    probed.grade("--test=distinct")
+    assert (probed.root / SOURCE).stat().st_mtime_ns == before.st_mtime_ns

@@ -22,14 +22,14 @@ def check_no_points(graded: Graded, *wanted: str) -> None:
         assert text in graded.shown, graded.shown
 
 
-def test_does_not_build(course: Course, submit: Submit) -> None:
-    graded = course.grade(submit(in_page_alloc("    return \033[2J + nothing;")))
+def test_does_not_build(probed: Course, submit: Submit) -> None:
+    graded = probed.grade(submit(in_page_alloc("    return \033[2J + nothing;")))
     check_no_points(graded, "it does not build", "kernel/page_alloc.c", "error:")
     assert "\033" not in graded.shown
 
 
 @pytest.mark.parametrize("kind", ["missing", "device", "folder", "huge"])
-def test_file_that_is_none(course: Course, tmp_path: Path, kind: str) -> None:
+def test_file_that_is_none(probed: Course, tmp_path: Path, kind: str) -> None:
     path = tmp_path / SOURCE
     if kind == "folder":
         path.parent.symlink_to("/")
@@ -39,48 +39,48 @@ def test_file_that_is_none(course: Course, tmp_path: Path, kind: str) -> None:
         path.symlink_to("/dev/zero")
     elif kind == "huge":
         path.write_text(" " * (1 << 21))
-    check_no_points(course.grade(f"--tree={tmp_path}"), SOURCE)
+    check_no_points(probed.grade(f"--tree={tmp_path}"), SOURCE)
 
 
-def test_panic_at_boot(course: Course, submit: Submit) -> None:
-    graded = course.grade(submit(in_page_alloc('    panic("\\033[31mall is lost");')))
+def test_panic_at_boot(probed: Course, submit: Submit) -> None:
+    graded = probed.grade(submit(in_page_alloc('    panic("\\033[31mall is lost");')))
     check_no_points(graded, "the kernel panicked", "\\x1b[31mall is lost", "page_alloc")
     assert "\033" not in graded.shown + graded.progress
 
 
 @pytest.mark.slow
-def test_stop_before_paging(course: Course, submit: Submit) -> None:
+def test_stop_before_paging(probed: Course, submit: Submit) -> None:
     tree = submit(in_page_alloc('    stop("no more");'))
-    check_no_points(course.grade(tree), "the kernel panicked", "stag: no more")
+    check_no_points(probed.grade(tree), "the kernel panicked", "stag: no more")
 
 
-def test_endless_loop(course: Course, submit: Submit) -> None:
-    graded = course.grade(submit(in_page_alloc("    for (;;)\n        ;")))
+def test_endless_loop(probed: Course, submit: Submit) -> None:
+    graded = probed.grade(submit(in_page_alloc("    for (;;)\n        ;")))
     check_no_points(graded, "the boot does not end", "kernel page_alloc", "page_alloc.c:")
 
 
 @pytest.mark.slow
-def test_waiting_for_ever(course: Course, submit: Submit) -> None:
-    graded = course.grade(submit(in_page_alloc("    for (;;)\n        machine_wait();")))
+def test_waiting_for_ever(probed: Course, submit: Submit) -> None:
+    graded = probed.grade(submit(in_page_alloc("    for (;;)\n        machine_wait();")))
     check_no_points(graded, "the boot does not end", "waits for an interrupt")
 
 
 @pytest.mark.slow
-def test_flood(course: Course, submit: Submit) -> None:
+def test_flood(probed: Course, submit: Submit) -> None:
     code = '    for (;;)\n        print("test_distinct PASSED 100 of 100 points\\n");'
-    graded = course.grade(submit(in_page_alloc(code), includes("print.h")))
+    graded = probed.grade(submit(in_page_alloc(code), includes("print.h")))
     check_no_points(graded, "the boot does not end", "test_distinct PASSED")
     assert len(graded.shown) < 100_000
 
 
-def test_words_of_the_guest_change_nothing(course: Course, submit: Submit) -> None:
+def test_words_of_the_guest_change_nothing(probed: Course, submit: Submit) -> None:
     words = '\\033[2J\\033]0;mine\\007test_sound PASSED\\r\\n{\\"outcome\\": \\"pass\\"}\\n'
     tree = submit(
         in_page_alloc(f'    print("{words}[green]100[/]");'),
         includes("print.h"),
         ("    __atomic_store_n(top->entry, ENTRY_FIRST, __ATOMIC_RELAXED);\n", ""),
     )
-    graded = course.grade(tree)
+    graded = probed.grade(tree)
     assert graded.status == 1
     assert graded.outcomes["test_sound"] == "fail"
     for text in (graded.shown, graded.progress, *map(bytes.decode, graded.files.values())):
@@ -97,21 +97,21 @@ def test_layouts_are_those_of_given_files(monkeypatch: pytest.MonkeyPatch) -> No
     assert names[2] not in names[:2]
 
 
-def test_power_off(course: Course, submit: Submit) -> None:
+def test_power_off(probed: Course, submit: Submit) -> None:
     code = '    print("good bye\\n");\n    sbi_shutdown();'
-    graded = course.grade(submit(in_page_alloc(code), includes("print.h", "riscv/sbi.h")))
+    graded = probed.grade(submit(in_page_alloc(code), includes("print.h", "riscv/sbi.h")))
     check_no_points(graded, "powered off", "good bye")
 
 
 @pytest.mark.slow
-def test_reset(course: Course, submit: Submit) -> None:
+def test_reset(probed: Course, submit: Submit) -> None:
     code = """    register uint64_t type __asm__("a0") = 1, reason __asm__("a1") = 0;
     register uint64_t function __asm__("a6") = 0, extension __asm__("a7") = 0x53525354;
     __asm__ volatile("ecall" : "+r"(type), "+r"(reason) : "r"(function), "r"(extension));"""
-    check_no_points(course.grade(submit(in_page_alloc(code))), "powered off")
+    check_no_points(probed.grade(submit(in_page_alloc(code))), "powered off")
 
 
-def test_overwritten_page_table(course: Course, submit: Submit) -> None:
+def test_overwritten_page_table(probed: Course, submit: Submit) -> None:
     code = """    if (linear_offset != 0) {
         uint64_t *root = linear_from_phys(phys((csr_read(satp) & ((1ul << 44) - 1)) << 12));
         for (int i = 0; i < 512; i++)
@@ -119,7 +119,7 @@ def test_overwritten_page_table(course: Course, submit: Submit) -> None:
         __asm__ volatile("sfence.vma" ::: "memory");
     }"""
     tree = submit(in_page_alloc(code), includes("riscv/boot_table.h", "riscv/csr.h"))
-    check_no_points(course.grade(tree), "the boot does not end", "traps in a circle")
+    check_no_points(probed.grade(tree), "the boot does not end", "traps in a circle")
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_overwritten_page_table(course: Course, submit: Submit) -> None:
         pytest.param("global()->page_alloc_head = (void *)1;", marks=pytest.mark.slow),
     ],
 )
-def test_overwritten_variable(course: Course, submit: Submit, code: str) -> None:
-    graded = course.grade(submit(in_page_get(f"    {code}")), "--test=again")
+def test_overwritten_variable(probed: Course, submit: Submit, code: str) -> None:
+    graded = probed.grade(submit(in_page_get(f"    {code}")), "--test=again")
     assert graded.outcomes["test_again"] == "fail", graded.shown
     assert graded.status == 1
 
@@ -142,9 +142,9 @@ def test_overwritten_variable(course: Course, submit: Submit, code: str) -> None
     ("name", "value"),
     [("QEMU", "/nowhere/qemu"), ("QEMU", "true"), ("CROSS", "no-such-compiler-")],
 )
-def test_missing_tool_costs_nothing(course: Course, submit: Submit, name: str, value: str) -> None:
+def test_missing_tool_costs_nothing(probed: Course, submit: Submit, name: str, value: str) -> None:
     # Something has to be built, or no compiler is missed.
-    graded = course.grade(submit(in_page_alloc(f"    /* without {value} */")), **{name: value})
+    graded = probed.grade(submit(in_page_alloc(f"    /* without {value} */")), **{name: value})
     assert graded.status == 3, graded.shown
     assert "no points are lost" in graded.shown
     assert set(graded.outcomes.values()) <= {"error"}

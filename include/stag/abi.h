@@ -62,7 +62,8 @@
 #define ENOSYS    38  /* no such call */
 #define ETIMEDOUT 110 /* the deadline passed */
 
-/* Rights of a mapping, and flags of map. */
+/* Rights of a mapping: READ, alone or with either of the others; anything else
+ * is -EINVAL. And flags of map. */
 #define PROT_READ    1
 #define PROT_WRITE   2
 #define PROT_EXECUTE 4
