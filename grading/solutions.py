@@ -125,6 +125,7 @@ def run_job(job: Job, slot: Path) -> None:
         return Worker(folder, environment, False, slot / "scratch" / str(index))
 
     tests = list(job.lab.tests)
+    (slot / "scratch").mkdir(parents=True, exist_ok=True)
     try:
         environment["STAG_KERNEL"] = str(build(tree, 1))
         job.results = run_tests(tests, worker, 1, lambda _: None, lambda _: None)
