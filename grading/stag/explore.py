@@ -93,13 +93,6 @@ class Option:
     defer: bool = False
     flush: bool = False  # only let all that the hart holds back arrive
 
-    def as_json(self) -> list[Any]:
-        return [self.hart, [list(a) for a in self.arrivals], self.defer, self.flush]
-
-    @classmethod
-    def from_json(cls, data: list[Any]) -> Option:
-        return cls(data[0], tuple((a, b) for a, b in data[1]), data[2], data[3])
-
 
 @dataclass
 class Exploration:

@@ -40,7 +40,7 @@ class Plan:
 def load_plan(root: Path, number: int | None) -> Plan:
     if (root / "labs").is_dir():
         if number is None:
-            raise LabError("which lab? Give its number: make grade LAB=2")
+            raise LabError("which lab? Give its number, as in LAB=2")
         lab = load_lab(root, number)
         prior: list[str] = []
         later: list[str] = []

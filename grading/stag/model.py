@@ -53,7 +53,6 @@ from .isa import (
 
 PAGE = 4096
 WORDS = PAGE // 8
-IMAGE = 0xFFFFFFC000000000  # the kernel's code, the same on every hart
 RETURN = 0xFFFFFFBFFFFFF000  # where a called function returns to: nothing is there
 USER, SUPERVISOR = 0, 1
 
