@@ -12,10 +12,14 @@ command line or a lab without tests, 3 if something could not be judged.
 from __future__ import annotations
 
 import argparse
+import difflib
+import fcntl
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -57,12 +61,29 @@ def chosen(plan: Plan, word: str) -> list[TestItem]:
         raise StagError(f"{plan.lab.source} lists no tests yet")
     wanted = {test.name for test in tests if word in test.name}
     if not wanted:
-        names = ", ".join(test.name for test in tests)
-        raise StagError(f"lab {plan.lab.number} has no test with '{word}' in its name: {names}")
+        names = [test.name for test in tests]
+        near = difflib.get_close_matches(word, names, cutoff=0.4) or names[:3]
+        raise StagError(
+            f"lab {plan.lab.number} has no test with '{word}' in its name; it has"
+            f" {', '.join(near)} … (all are in {plan.lab.source})"
+        )
     for test in reversed(tests):  # what a test needs stands above it
         if test.name in wanted:
             wanted.update(test.needs)
     return [test for test in tests if test.name in wanted]
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Wait until no other grader works in this folder, and keep others out."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another grader is at work on this lab here: waiting …", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_kernel(
@@ -115,6 +136,19 @@ def run(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def judge(
+    plan: Plan, tests: list[TestItem], options: argparse.Namespace, grade: Grade, out: Path
+) -> None:
+    """Run the tests; what keeps them from being run is noted in the grade."""
+    try:
+        run(plan, tests, options, grade, out)
+    except BadSubmission as error:
+        grade.rejected = str(error)
+        grade.results = [Result(test, "blocked", "not run") for test in tests]
+    except StagError as error:
+        grade.broken = str(error)
+
+
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for stream in (sys.stdout, sys.stderr):
@@ -128,19 +162,15 @@ def main() -> int:
         return 2
     out = (options.out or ROOT / "build" / "grade" / f"lab{plan.lab.number}").resolve()
     grade = Grade(plan.lab)
-    remove_files(out)
     try:
-        run(plan, tests, options, grade, out)
-    except BadSubmission as error:
-        grade.rejected = str(error)
-        grade.results = [Result(test, "blocked", "not run") for test in tests]
-    except StagError as error:
-        grade.broken = str(error)
+        with alone(out):
+            remove_files(out)
+            judge(plan, tests, options, grade, out)
+            grade.notes = plan.notes
+            write_files(grade, out)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    grade.notes = plan.notes
-    write_files(grade, out)
     show(grade, Console(highlight=False))
     return grade.status
 

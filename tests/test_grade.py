@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -150,6 +151,29 @@ def test_clone_of_unknown_origin_is_graded_with_a_note(clone: Course) -> None:
     graded = clone.grade("--test=distinct")
     assert graded.status == 0, graded.shown + graded.progress
     assert "origin/lab2" in graded.data["notes"][0]
+
+
+def test_graders_at_once(probed: Course, submit: Submit) -> None:
+    """In one folder one waits for the other, and each sees what is its own."""
+    alone = probed.grade()
+    with (probed.out / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        graders = [
+            subprocess.Popen(
+                probed.command(*options),
+                env=probed.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for options in ((), (submit(*SAME_PAGE),), ())
+        ]
+        for grader in graders:
+            assert grader.stderr is not None and "another grader" in grader.stderr.readline()
+    said = [grader.communicate(timeout=PATIENCE) for grader in graders]
+    assert [grader.returncode for grader in graders] == [0, 1, 0], said
+    assert said[0][0] == said[2][0] == alone.shown
+    assert "handouts/2-page-allocator.md#exercise-1" in said[1][0]
 
 
 # Leaving nothing behind
