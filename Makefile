@@ -35,7 +35,7 @@ $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
 
 # What the goals need is found, and installed or named if it is missing.
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
-  NEEDS := $(or $(if $(filter handouts test%,$(GOALS)),handouts),$(if $(filter bench grade% replay starter branches submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
+  NEEDS := $(or $(if $(filter handouts branches test%,$(GOALS)),handouts),$(if $(filter bench grade% replay starter submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
   TOOLS := $(shell CROSS='$(CROSS)' GDB='$(GDB)' QEMU='$(QEMU)' PYTHON='$(PYTHON)' tools/setup $(NEEDS))
   $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
 endif
@@ -135,8 +135,8 @@ grade-solutions: ## test the graders: right solutions must score all, each wrong
 
 starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
 	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),'$(OUT)')
-branches: ## cut the course's repositories, or bring them up to date: OUT=dir (build/course) BREAK=1
-	@$(PYTHON) tools/branches $(if $(OUT),'$(OUT)') $(if $(BREAK),--break)
+branches: kernel ## cut the course's repositories, or bring them up to date: OUT=dir (build/course) BREAK=1
+	@$(PYTHON) tools/branches $(if $(OUT),'$(OUT)') $(if $(BREAK),--break) --kernel build/kernel.elf
 submit: ## pack what students of a lab have written, to hand it in: LAB=2
 	@$(PYTHON) grading/submit.py $(if $(LAB),--lab $(LAB))
 

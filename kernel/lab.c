@@ -28,7 +28,7 @@ static void alone(void)
 void lab_todo(unsigned lab, unsigned exercise, const char *function)
 {
     alone();
-    stop("lab %u, exercise %u: %s is yours to write: read handouts/%s.html#exercise-%u", lab,
+    stop("lab %u, exercise %u: %s is yours to write: read handouts/%s.md#exercise-%u", lab,
          exercise, function, handouts[lab], exercise);
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ class Project:
         (self.root / name).write_text(text.replace(old, new, 1))
 
     def branches(self, out: Path, *options: str, **settings: str) -> tuple[int, str]:
-        command = [str(self.root / "tools/branches"), str(out), *options]
+        command = [sys.executable, str(self.root / "tools/branches"), str(out), *options]
         done = run(command, self.root, **settings)
         return done.returncode, done.stdout + done.stderr
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import KERNEL
 from published import Project, copy_project
 
 
@@ -18,4 +19,5 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="session")
 def course(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """To be cloned and read."""
-    return project.cut(tmp_path_factory.mktemp("published") / "course")
+    out = tmp_path_factory.mktemp("published") / "course"
+    return project.cut(out, "--kernel", str(KERNEL))

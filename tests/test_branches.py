@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import KERNEL, ROOT
 from published import (
     LABS,
     Project,
@@ -59,6 +59,22 @@ def test_a_branch_holds_what_its_students_need(course: Path, lab: Lab) -> None:
     data = json.loads(git(course, "show", f"lab{lab.number}:grading/lab.json"))
     assert (data["number"], data["name"]) == (lab.number, lab.name)
     assert data["prior"] == [f for o in LABS[: lab.number - 1] for f in (*o.owned, o.extra)]
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: f"lab{lab.number}")
+def test_handouts_of_a_branch_are_whole(course: Path, lab: Lab) -> None:
+    """Tables are filled in, and drawings are there: as Markdown is read where
+    nothing is made of it."""
+    names = files_of_branch(course, f"lab{lab.number}").keys()
+    page = git(course, "show", f"lab{lab.number}:handouts/{lab.name}.md")
+    assert "generate:" not in page and page.startswith(f"# {lab.number}")
+    for exercise in lab.exercises:
+        assert f'<a id="exercise-{exercise.number}"></a>' in page
+    for test in lab.tests:
+        assert test.title in page, test.name
+    page += git(course, "show", f"lab{lab.number}:handouts/grading.md")
+    drawings = re.findall(r"\]\((drawings/[^)]+)\)", page)
+    assert drawings and {f"handouts/{name}" for name in drawings} <= names
 
 
 def test_makefile_has_only_what_students_can_use(course: Path) -> None:
@@ -236,7 +252,7 @@ def test_same_project_same_hashes(project: Project, course: Path, tmp_path: Path
     )
     other = copy_project(tmp_path / "elsewhere")
     settings = {"HOME": str(home), "TZ": "Asia/Tokyo", "GIT_AUTHOR_NAME": "Me", "LC_ALL": "C"}
-    again = other.cut(tmp_path / "again", **settings)
+    again = other.cut(tmp_path / "again", "--kernel", str(KERNEL), **settings)
     assert hashes(again) == hashes(course)
     assert hashes(base_of(again)) == hashes(base_of(course))
 

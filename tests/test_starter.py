@@ -22,7 +22,7 @@ LABS = load_labs(ROOT)
 NUMBERS = [lab.number for lab in LABS]
 TODO = re.compile(
     r"stag: lab (\d), exercise (\d): (\w+) is yours to write: "
-    r"read handouts/([\w-]+)\.html#exercise-(\d)"
+    r"read handouts/([\w-]+)\.md#exercise-(\d)"
 )
 
 # Where the boot of a lab's starter stops. In lab 1 that is not exercise 1: a

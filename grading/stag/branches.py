@@ -34,6 +34,7 @@ TARGETS = (
 )
 TOOLS = ("archive", "doctor", "setup", "stag.gdb", "symbols.awk", "tools.sh")
 INSTRUCTORS = re.compile(r"handouts/(instructor|solution)")  # pages that are not for students
+DRAWING = re.compile(r"\]\((drawings/[\w-]+\.svg)\)")
 
 IMAGE = "kernel/first_program_image.S"
 FIRST = "user/programs/first.c"
@@ -195,9 +196,19 @@ def _with_first_program(image: File) -> File:
     return File(image.data.replace(shell, first))
 
 
-def make_branches(root: Path, *, base: bool = False) -> list[Branch]:
+def _lay_pages(files: Files, pages: dict[str, str]) -> None:
+    """Put the handouts that were filled in where they are not, with the
+    drawings that they show."""
+    for path in sorted(pages.keys() & files.keys()):
+        files[path] = File(pages[path].encode())
+        for name in DRAWING.findall(pages[path]):
+            files[f"handouts/{name}"] = File(pages[f"handouts/{name}"].encode())
+
+
+def make_branches(root: Path, pages: dict[str, str], *, base: bool = False) -> list[Branch]:
     """The branches lab1 … lab6; or lab2-base … lab6-base, where the files of
-    earlier labs are the reference's."""
+    earlier labs are the reference's. `pages`: handouts, filled in, and their
+    drawings, by path."""
     labs = check_tree(root)
     for lab in labs:
         check_points(lab)
@@ -215,6 +226,7 @@ def make_branches(root: Path, *, base: bool = False) -> list[Branch]:
             if _is_students(path, graders, lab.number):
                 data = formed(path, (root / path).read_bytes(), labs, forms)
                 files[path] = _file(root / path, data)
+        _lay_pages(files, pages)
         for name, path in _overlay(paths, lab, labs).items():
             files[name] = _file(root / path)
         if FIRST in files:

@@ -68,11 +68,14 @@ def _check_place(root: Path, out: Path) -> None:
         raise LabError(f"{out} is inside of this tree: give a folder outside, or in build/")
 
 
-def publish(root: Path, out: Path, *, may_break: bool, say: Say) -> None:
-    """Bring the repositories `out` and `out`-base up to date."""
+def publish(
+    root: Path, out: Path, pages: dict[str, str], *, may_break: bool, say: Say
+) -> None:
+    """Bring the repositories `out` and `out`-base up to date. `pages`: handouts,
+    filled in, and their drawings, by path."""
     root, out = root.resolve(), out.resolve()
     _check_place(root, out)
-    branches, bases = make_branches(root), make_branches(root, base=True)
+    branches, bases = make_branches(root, pages), make_branches(root, pages, base=True)
     date = newest_date(root)
     course = Repository(out, [branch.name for branch in branches])
     base = Repository(out.with_name(f"{out.name}-base"), [branch.name for branch in bases])

@@ -8,19 +8,32 @@ from pathlib import Path
 from stag.system import symbols_of
 
 from . import drawings, headers, site, timelines
-from .sources import PageError, Sources
+from .sources import Page, PageError, Sources, markdown
 
 EXAMPLE = "handouts/examples/mailbox.c"
 
 
-def build(root: Path, kernel: Path, out: Path) -> None:
-    """The handouts of the tree at `root`, with a kernel that was built there."""
+def make(root: Path, kernel: Path, out: Path) -> tuple[list[Page], dict[str, str]]:
+    """The pages, filled in, and the drawings by name, of the tree at `root` with
+    a kernel that was built there. `out` is for files on the way."""
     out.mkdir(parents=True, exist_ok=True)
     example = timelines.compile_example(root / EXAMPLE, out / "mailbox.elf")
     found = timelines.make(kernel, example)
     pictures = draw(root, kernel) | {name: one.drawing for name, one in found.items()}
-    pages = Sources(root, {name: one.text for name, one in found.items()}).pages()
+    return Sources(root, {name: one.text for name, one in found.items()}).pages(), pictures
+
+
+def build(root: Path, kernel: Path, out: Path) -> None:
+    """The handouts as a site and a PDF."""
+    pages, pictures = make(root, kernel, out)
     site.write(pages, pictures, root / "handouts", out)
+
+
+def build_markdown(root: Path, kernel: Path, out: Path) -> dict[str, str]:
+    """The handouts as files of handouts/, for who reads Markdown: path, text."""
+    pages, pictures = make(root, kernel, out)
+    files = {f"handouts/{page.name}.md": markdown(page) for page in pages}
+    return files | {f"handouts/drawings/{name}.svg": text for name, text in pictures.items()}
 
 
 def draw(root: Path, kernel: Path) -> dict[str, str]:

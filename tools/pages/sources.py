@@ -28,6 +28,7 @@ ORDER = (
 )  # fmt: skip
 
 _GENERATE = re.compile(r"^<!-- generate: (\S+) ?(.*?) -->$", re.MULTILINE)
+_ANCHOR = re.compile(r"^(#+ .*?) \{#([\w-]+)\}$", re.MULTILINE)
 _HEAD = re.compile(r"---\ntitle: (.+)\n---\n")
 _LANGUAGES = {".c": "c", ".h": "c", ".S": "gnuassembler", ".toml": "toml", ".gdb": "text"}
 
@@ -42,6 +43,12 @@ class Page:
     title: str
     text: str  # Markdown, nothing left to generate
     lab: Lab | None = None
+
+
+def markdown(page: Page) -> str:
+    """A page as any reader of Markdown knows it."""
+    body = _ANCHOR.sub(r'<a id="\2"></a>\n\n\1', page.text)
+    return f"# {page.title}\n\n{body.strip()}\n"
 
 
 def fenced(text: str, language: str) -> str:
