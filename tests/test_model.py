@@ -81,9 +81,8 @@ def place_code(scene: Scene, *functions: list[int]) -> list[int]:
             words[at] = word
             at += 4
     kernel = scene.world._read_code
-    scene.world._read_code = lambda pc: words[pc] if pc in words else kernel(pc)
+    scene.world.replace_code(lambda pc: words[pc] if pc in words else kernel(pc))
     scene.world.add_boundaries(starts)
-    scene.world._blocks.clear()
     return starts
 
 
@@ -154,7 +153,7 @@ def test_instructions_are_those_of_the_machine(system: GradedSystem, snapshot: S
 
             model = Scene(snapshot).world
             words = {at + 4 * i: word for i, word in enumerate(code)}
-            model._read_code = words.get
+            model.replace_code(words.get)
             model.endings = {}
             state = model.harts[1]
             state.x[:] = values[:32]

@@ -71,11 +71,7 @@ class Thread:
     until: tuple[int | str, ...] = ()
 
     def __init__(
-        self,
-        hart: int,
-        *calls: Call,
-        waits: bool = False,
-        until: Sequence[int | str] = (),
+        self, hart: int, *calls: Call, waits: bool = False, until: Sequence[int | str] = ()
     ) -> None:
         object.__setattr__(self, "hart", hart)
         object.__setattr__(self, "calls", calls)
@@ -153,6 +149,7 @@ class Explorer:
         self.start = world.save()
         self.harts = [world.harts[thread.hart] for thread in threads]
         self.may_wait = {thread.hart for thread in threads if thread.waits}
+        self.plain = {hart.index: Option(hart.index) for hart in self.harts}
         self.visited: dict[Any, int] = {}
         self.stale = False  # a word was found to be shared: explore anew
         self.report: Exploration
@@ -197,9 +194,10 @@ class Explorer:
         if hart.status == DONE:
             return []
         if hart.status == WAITS:
-            return [Option(hart.index)] if hart.pending else []
+            return [self.plain[hart.index]] if hart.pending else []
         arrivals: list[tuple[tuple[int, int], ...]] = [()]
-        if hart.point is not None:
+        held = any(other.buffer for other in self.harts)
+        if held and hart.point is not None:
             per_hart = [
                 [*self._not_yet(hart, index), *((index, count) for count in counts)]
                 for index, counts in self._foreign(hart, hart.point)
@@ -209,11 +207,11 @@ class Explorer:
         if hart.status == SPINS and hart.waits_at == self.world.digest and not interrupted:
             arrivals = [
                 ((index, count),)
-                for k in hart.recent
+                for k in (hart.recent if held else ())
                 for index, counts in self._foreign(hart, k)
                 for count in counts
             ]
-        options = [Option(hart.index, way) for way in arrivals]
+        options = [Option(hart.index, way) if way else self.plain[hart.index] for way in arrivals]
         if interrupted:
             options += [Option(hart.index, way, defer=True) for way in arrivals]
         return options
@@ -223,10 +221,11 @@ class Explorer:
         result: list[tuple[Option, int]] = []
         ways = {hart.index: self._ways(hart) for hart in self.harts}
         goes_on = current is not None and bool(ways.get(current))
-        order = sorted(ways, key=lambda index: index != current)
-        for index in order:
-            cost = 1 if goes_on and index != current else 0
-            result += [(option, cost) for option in ways[index]]
+        if goes_on:
+            result += [(option, 0) for option in ways[current]]
+        for index, options in ways.items():
+            if index != current:
+                result += [(option, 1 if goes_on else 0) for option in options]
         if not result:
             result = [(Option(hart.index, flush=True), 0) for hart in self.harts if hart.buffer]
         if not result:
@@ -251,6 +250,7 @@ class Explorer:
         while True:
             try:
                 world.run(hart)
+                hart.granted = False
                 return
             except SharedWord:
                 self.stale = True  # what was tried before missed a point
@@ -287,7 +287,8 @@ class Explorer:
         self.begin()
         report.end_states.clear()
         report.schedules = 0
-        # A node: the state, whose turn it was, switches left, options not tried.
+        # A node: the state if it will be needed again, options not tried,
+        # switches left, and how many options led there.
         path: list[Option] = []
         stack: list[tuple[Any, list[tuple[Option, int]], int, int]] = []
 
@@ -313,10 +314,12 @@ class Explorer:
                     report.schedules += 1
                     return None
                 self.visited[key] = left
-            stack.append((world.save(), affordable, left, len(path)))
+            state = world.save() if len(affordable) > 1 else None
+            stack.append((state, affordable, left, len(path)))
             return None
 
         finding = enter(None, self.bound)
+        entered = True  # the world is as the last node has it
         patience = SCHEDULES_STALE
         while stack and finding is None and patience > 0:
             patience -= self.stale
@@ -327,7 +330,8 @@ class Explorer:
             option, cost = options.pop(0)
             if not options:
                 stack.pop()
-            world.restore(state)
+            if not entered:
+                world.restore(state)
             del path[depth_here:]
             path.append(option)
             try:
@@ -336,14 +340,14 @@ class Explorer:
                 report.schedules += 1
                 finding = self._finding(path, complaint)
                 break
+            nodes = len(stack)
             finding = enter(option.hart, left - cost)
+            entered = len(stack) > nodes
         return finding
 
     def _finding(self, path: list[Option], complaint: _Complaint) -> Finding:
-        return Finding(
-            self.model, self.bound, list(path), complaint.text, complaint.hart,
-            self.report.schedules,
-        )  # fmt: skip
+        done = self.report.schedules
+        return Finding(self.model, self.bound, list(path), complaint.text, complaint.hart, done)
 
     def run(self, switches: int, limit: int = SCHEDULES_MAX) -> Exploration | Finding:
         began = time.perf_counter()
@@ -362,7 +366,7 @@ class Explorer:
                 restarts += 1
                 if restarts > FINDINGS_MAX:
                     raise StagError("the explorer finds ever more shared words") from None
-                self.world.touched.clear()
+                self.world.touched = {}
                 continue
             bounds.pop(0)
             if finding or not self.report.bounded or not self.report.exhausted:

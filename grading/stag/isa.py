@@ -2,8 +2,8 @@
 
 A `Decoded` says what kind of instruction a word is. One that only changes
 registers and the pc is a statement of Python, so that a run of them can be
-compiled into one function; what touches memory or the hart's privileged state
-comes in fields, for the model to carry out (model.py).
+compiled into one function (model_code.py); what touches memory or the hart's
+privileged state comes in fields, for the model to carry out (model_execute.py).
 
 Written from the manual's tables (unprivileged manual, chapters "RV64I", "A"
 and "RV32/64G Instruction Set Listings"), not from anything that the kernel or

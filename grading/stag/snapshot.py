@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from .errors import StagError
 from .model import PAGE, SUPERVISOR, Hart, World
+from .model_translate import walk
 from .symbols import Symbols
 from .system import System
 
@@ -118,7 +119,7 @@ class KernelMemory:
 
     def translate(self, va: int) -> int:
         """Physical address by the hart's table, whatever the rights."""
-        pa, flags, _ = self.world._walk(self.hart, va)
+        pa, flags, _ = walk(self.world, self.hart, va)
         if not flags:
             raise StagError(f"nothing is mapped at {va:#x}")
         return pa | va & PAGE - 1
