@@ -14,7 +14,7 @@ MEM   := 128M
 MMU   := sv39
 RUN   :=
 TEST  :=
-SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
+SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL TIMES PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
 PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 export RUN CROSS QEMU GDB STEP PYTHONPYCACHEPREFIX
 
@@ -31,6 +31,8 @@ $(call check,MMU,sv39|sv48,sv39 or sv48)
 $(if $(LAB),$(call check,LAB,[1-6],a number from 1 to 6))
 $(if $(PRIOR),$(call check,PRIOR,reference|mine,reference or mine))
 $(if $(BREAK),$(call check,BREAK,1,1))
+$(if $(ALL),$(call check,ALL,1,1))
+$(if $(TIMES),$(call check,TIMES,[1-9][0-9]*,how many times))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
 
 # What the goals need is found, and installed or named if it is missing.
@@ -130,8 +132,9 @@ grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 PRIOR=mine: your files of earlie
 		$(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
 replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
 	@$(PYTHON) grading/replay.py '$(CASE)'
-grade-solutions: ## test the graders: right solutions must score all, each wrong one what it says
-	@$(PYTHON) grading/solutions.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)')
+grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=word ALL=1 TIMES=10)
+	@$(PYTHON) grading/solutions.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
+		$(if $(ALL),--all) $(if $(TIMES),--times $(TIMES))
 
 starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
 	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),'$(OUT)')

@@ -1,230 +1,163 @@
-"""Tests the graders: `make grade-solutions [LAB=n]`.
+"""Tests the graders: `make grade-solutions [LAB=n] [TEST=word] [ALL=1] [TIMES=n]`.
 
 The reference must score full points, alone and with the later labs hollow; a
 starter none; each variant all; each mutant must fail in exactly the tests that
-its patch names, so that it loses exactly their points. At the end stands, for
-each lab, which mutants each test catches, which points no mutant can lose, and
-which tests are the only ones to catch something.
+its patch names, so that it loses exactly their points.
 
-The exit status is 0 if all is as it must be, 1 if not, 3 if something could not
-be judged. What was found is in build/solutions/matrix.txt as well.
+Of the mutants those are run that stand for something that must be caught
+(solutions/items.toml), and the fewest others with which every point is lost;
+and on each the tests that must catch it, and what those need. With ALL=1 all
+tests on all of them, and each variant with later labs hollow too; with TEST=word
+all tests on whatever has the word in its title. With TIMES=10 only mutants, and
+only the tests that must catch them: each ten times, in new processes, so that
+none is caught by luck.
+
+The exit status is 0 if all is as it must be, 1 if not, 2 for a wrong command
+line, 3 if the solutions can't be read. What was found is in build/solutions:
+index.html, and report.txt.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import queue
 import signal
 import sys
-import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 from stag.errors import StagError
-from stag.grade_build import build
 from stag.grade_process import processors
-from stag.grade_run import Result, Worker, run_tests
-from stag.grade_tree import BadSubmission, Files, lay, read_tree
-from stag.labs import POINTS, Lab, load_labs
+from stag.grade_tree import Files, read_tree
+from stag.labs import Lab, load_labs
 from stag.machine import require_qemu
-from stag.solutions import Mutant, mutants, variants
-from stag.starter import write_hollow_after, write_starter
+from stag.solutions import mutants, variants
+from stag.solutions_items import choose, load_items
+from stag.solutions_page import page
+from stag.solutions_report import WIDTH, LabReport, show, show_lists, wrong
+from stag.solutions_run import Job, Runner, mutant_job, reference_jobs, variant_job
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "build" / "solutions"
+OUT = Path("build/solutions")
 
 
-@dataclass
-class Job:
-    """One tree to grade, and what must come of it."""
-
-    lab: Lab
-    title: str
-    files: Callable[[], Files]
-    fails: frozenset[str] | None  # None: every test, or what it needs
-    mutant: Mutant | None = None
-    results: list[Result] = field(default_factory=list)
-    complaint: str = ""
-
-    @property
-    def failed(self) -> frozenset[str]:
-        return frozenset(r.test.name for r in self.results if r.outcome == "fail")
-
-    @property
-    def points(self) -> int:
-        return sum(result.got for result in self.results)
-
-    def judge(self) -> None:
-        broken = [r for r in self.results if r.outcome == "error"]
-        if broken:
-            self.complaint = f"{broken[0].test.name} was not judged: {broken[0].message}"
-        elif self.fails is None:
-            if self.points:
-                passed = [r.test.name for r in self.results if r.got]
-                self.complaint = f"scores {self.points} points: {' '.join(passed)}"
-        elif self.failed != self.fails:
-            missed = sorted(self.fails - self.failed)
-            extra = sorted(self.failed - self.fails)
-            parts = [f"not caught by {' '.join(missed)}"] if missed else []
-            parts += [f"fails in {' '.join(extra)}"] if extra else []
-            self.complaint = "; ".join(parts)
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="solutions.py", description="Test the graders.")
+    parser.add_argument("--lab", type=int, help="only this lab's")
+    parser.add_argument("--test", default="", help="only what has this word in its title")
+    parser.add_argument("--all", action="store_true", help="all mutants")
+    parser.add_argument("--times", type=int, default=0, help="run only what must fail, so often")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for builds and reports")
+    parser.add_argument("--jobs", type=int, default=processors())
+    options = parser.parse_args()
+    if options.times < 0 or options.jobs < 1:
+        parser.error("--times and --jobs are numbers from 1")
+    return options
 
 
-def derived(write: Callable[[Path], None]) -> Files:
-    """The sources of a tree that is written to a folder."""
-    with tempfile.TemporaryDirectory(prefix="stag-") as folder:
-        out = Path(folder) / "tree"
-        write(out)
-        return read_tree(out)
+def plan(lab: Lab, pristine: Files, options: argparse.Namespace) -> LabReport:
+    """What is to be graded of a lab."""
+    found = mutants(ROOT, lab)
+    items: dict[str, list[str]] = {}
+    for item, mutant in load_items(ROOT, lab, found).items():
+        items.setdefault(mutant.name, []).append(item)
+    jobs = []
+    right = variants(ROOT, lab)
+    if not options.times:
+        jobs += reference_jobs(ROOT, lab, pristine)
+        for hollow in (False, True) if options.all else (False,):
+            jobs += [variant_job(ROOT, lab, v, pristine, hollow) for v in right]
+    # A word names what it names, whether it would be run without it or not.
+    everyone = options.all or options.test
+    chosen = found if everyone else choose(ROOT, lab, found)
+    jobs += [mutant_job(lab, mutant, pristine) for mutant in chosen]
+    jobs = [job for job in jobs if options.test in job.title]
+    return LabReport(lab, jobs, items, len(found), complete=not options.test)
 
 
-def jobs_of(lab: Lab, pristine: Files) -> list[Job]:
-    number = lab.number
-    nothing: frozenset[str] = frozenset()
-    jobs = [
-        Job(lab, "the reference", lambda: pristine, nothing),
-        Job(
-            lab,
-            "the reference, later labs hollow",
-            lambda: derived(lambda out: write_hollow_after(ROOT, number, out)),
-            nothing,
-        ),
-        Job(lab, "the starter", lambda: derived(lambda out: write_starter(ROOT, number, out)), None),
-    ]
-    for variant in variants(ROOT, lab):
-        jobs.append(
-            Job(lab, f"variant {variant.name}", lambda v=variant: v.applied(pristine), nothing)
+class Progressing:
+    """A bar on a terminal, with what is not as it must be above it; else a line
+    for each job. Of several runs, how many caught it."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self.console, self.total = console, total
+        self.running: list[str] = []
+        self.done = 0
+        self.bar = Progress(
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
         )
-    for mutant in mutants(ROOT, lab):
-        jobs.append(
-            Job(
-                lab,
-                f"mutant {mutant.name}",
-                lambda m=mutant: m.applied(pristine),
-                mutant.caught_by,
-                mutant,
-            )
-        )
-    return jobs
+        self.task = self.bar.add_task("", total=total)
+
+    def begun(self, job: Job) -> None:
+        self.running.append(f"{job.lab.number} {job.title}")
+        self._show()
+
+    def ended(self, job: Job) -> None:
+        name = f"{job.lab.number} {job.title}"
+        if name in self.running:
+            self.running.remove(name)
+        self.done += 1
+        self._show()
+        said = f"{sum(job.caught)} of {len(job.caught)}" if job.caught else "right"
+        mark = "WRONG" if job.complaint and not job.caught else said
+        if job.complaint or job.caught or not self.console.is_terminal:
+            line = f"{self.done:>4}/{self.total} {mark:<8} lab {job.lab.number}: {job.title}"
+            self.console.print(line, markup=False)
+
+    def _show(self) -> None:
+        text = ", ".join(self.running)[: WIDTH - 34]
+        self.bar.update(self.task, completed=self.done, description=text)
 
 
-def run_job(job: Job, slot: Path) -> None:
-    """Build a job's tree in this slot and run the lab's tests on it."""
-    tree = slot / "tree"
-    lay(job.files(), tree)
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "pycache")}
-
-    def worker(index: int) -> Worker:
-        folder = ROOT / "grading" / f"lab{job.lab.number}"
-        return Worker(folder, environment, False, slot / "scratch" / str(index))
-
-    tests = list(job.lab.tests)
-    (slot / "scratch").mkdir(parents=True, exist_ok=True)
-    try:
-        environment["STAG_KERNEL"] = str(build(tree, 1))
-        job.results = run_tests(tests, worker, 1, lambda _: None, lambda _: None)
-    except BadSubmission as error:
-        job.complaint = str(error)
-        job.results = [Result(test, "blocked", "not run") for test in tests]
-    else:
-        job.judge()
-
-
-def run_all(jobs: list[Job], console: Console, count: int) -> None:
-    slots: queue.SimpleQueue[Path] = queue.SimpleQueue()
-    for index in range(count):
-        slots.put(OUT / str(index))
-    bar = Progress(
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    task = bar.add_task("", total=len(jobs))
-
-    def one(job: Job) -> None:
-        slot = slots.get()
-        try:
-            bar.update(task, description=f"lab {job.lab.number}: {job.title}")
-            run_job(job, slot)
-        except StagError as error:
-            job.complaint = str(error)
-        finally:
-            slots.put(slot)
-            bar.advance(task)
-        said = job.complaint or "as it must be"
-        if job.complaint or not console.is_terminal:
-            console.print(f"lab {job.lab.number}: {job.title}: {said}", markup=False)
-
-    with bar, ThreadPoolExecutor(count) as pool:
-        list(pool.map(one, jobs))
-
-
-def matrix(lab: Lab, jobs: list[Job], console: Console) -> None:
-    """Which test catches which mutants, and what that leaves open."""
-    table = Table(title=f"Lab {lab.number}: {lab.title}", title_justify="left", box=None)
-    table.add_column("test")
-    table.add_column("points", justify="right")
-    table.add_column("caught by it alone", justify="right")
-    table.add_column("and with others", justify="right")
-    found = [job for job in jobs if job.mutant is not None]
-    open_points = 0
-    for test in lab.tests:
-        alone = sum(job.failed == {test.name} for job in found)
-        others = sum(test.name in job.failed for job in found) - alone
-        lost = any(r.test.name == test.name and not r.got for job in found for r in job.results)
-        open_points += 0 if lost else test.points
-        note = "" if alone + others else ("  (lost only with others)" if lost else "  (never lost)")
-        table.add_row(test.name + note, str(test.points), str(alone or ""), str(others or ""))
-    console.print(table, markup=False)
-    console.print(f"points that no mutant loses: {open_points} of {POINTS}\n")
+def write(reports: list[LabReport], out: Path, times: int) -> None:
+    with (out / "report.txt").open("w", encoding="utf-8") as file:
+        console = Console(file=file, width=WIDTH, highlight=False)
+        show(reports, times, console)
+        show_lists(reports, console)
+    (out / "index.html").write_text(page(reports, times), encoding="utf-8")
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    parser = argparse.ArgumentParser(prog="solutions.py", description="Test the graders.")
-    parser.add_argument("--lab", type=int, help="only this lab's")
-    parser.add_argument("--test", default="", help="only what has this word in its title")
-    parser.add_argument("--jobs", type=int, default=processors())
-    options = parser.parse_args()
-    console = Console(highlight=False, soft_wrap=True)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # where letters are ASCII
+    options = arguments()
+    console = Console(highlight=False)
     try:
         require_qemu()
         labs = [lab for lab in load_labs(ROOT) if options.lab in (None, lab.number)]
         pristine = read_tree(ROOT)
-        jobs = [
-            job for lab in labs for job in jobs_of(lab, pristine) if options.test in job.title
-        ]
+        reports = [plan(lab, pristine, options) for lab in labs]
     except StagError as error:
         print(error, file=sys.stderr)
         return 3
+    reports = [report for report in reports if report.jobs]
+    jobs = [job for report in reports for job in report.jobs]
     if not jobs:
-        print(f"nothing has '{options.test}' in its title", file=sys.stderr)
+        if options.test:
+            print(f"no solution has '{options.test}' in its title", file=sys.stderr)
+        else:
+            print(f"there is no lab {options.lab}", file=sys.stderr)
         return 2
+    out = (ROOT / options.out).resolve()
+    progress = Progressing(Console(stderr=True, highlight=False, soft_wrap=True), len(jobs))
+    runner = Runner(ROOT, out, options.times, bool(options.all or options.test))
     try:
-        run_all(jobs, console, options.jobs)
+        with progress.bar:
+            runner.run(jobs, options.jobs, progress.begun, progress.ended)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    OUT.mkdir(parents=True, exist_ok=True)
-    with (OUT / "matrix.txt").open("w") as file:
-        for lab in labs:
-            mine = [job for job in jobs if job.lab is lab]
-            for to in (console, Console(file=file, width=100, highlight=False)):
-                matrix(lab, mine, to)
-    wrong = [job for job in jobs if job.complaint]
-    for job in wrong:
-        console.print(f"lab {job.lab.number}: {job.title}: {job.complaint}", markup=False)
-    console.print(f"{len(jobs) - len(wrong)} of {len(jobs)} as they must be")
-    return 1 if wrong else 0
+    write(reports, out, options.times)
+    show(reports, options.times, console)
+    where = f"by name: {options.out}/index.html, report.txt"
+    console.print(where, markup=False, soft_wrap=True)
+    return 1 if wrong(reports) else 0
 
 
 if __name__ == "__main__":

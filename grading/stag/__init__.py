@@ -17,7 +17,7 @@ From the bottom up:
 Trying every order of what harts do to each other:
 
     isa          the instructions of rv64ia, as Python runs them
-    model        harts that run the kernel's binary, with store buffers and TLBs
+    model…       harts that run the kernel's binary, with store buffers and TLBs
     snapshot     from a stopped machine to a model of it
     scene        a model, to call the kernel's functions in and to explore
     explore      the search through all schedules
@@ -32,7 +32,7 @@ Grading a lab:
     verdict      what a failed test says
     grade_…      the tree that is graded, its build, its machine, its tests
     report_…     the state of a machine, the table of points
-    solutions    wrong and other right solutions, which test the graders
+    solutions…   wrong and other right solutions, which test the graders
 
 Verdicts come from memory, registers and page tables, not from what the guest
 prints. Nothing in here is taken from the kernel's own code.

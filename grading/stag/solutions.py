@@ -11,6 +11,9 @@ A mutant's patch begins with what it is about:
 
 "Caught by" names exactly the tests that fail; tests that are then blocked are
 not named, but their points are lost too.
+
+A variant's folder holds files as they lie in the tree (kernel/page_alloc.c),
+and may hold a README.md: its first line of text says what differs.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import StagError
-from .grade_tree import File, Files, read_file
+from .grade_tree import BadSubmission, File, Files, read_file
 from .labs import Lab
 
+README = "README.md"
 _TOUCHED = re.compile(r"^\+\+\+ b/(\S+)", re.MULTILINE)
-_HEADER = ("Mistake", "Caught by", "How")
+_FIELD = re.compile(r"^([A-Z][a-z ]+): *((?:.|\n(?![A-Z-]))+)", re.MULTILINE)
+_FIELDS = ("Mistake", "Caught by", "How")
 
 
 class SolutionError(StagError):
@@ -37,7 +42,7 @@ class SolutionError(StagError):
 @dataclass(frozen=True)
 class Mutant:
     name: str
-    path: Path
+    path: str  # in the repository
     mistake: str
     caught_by: frozenset[str]
     how: str
@@ -63,9 +68,9 @@ class Mutant:
                 text=True,
             )
             if done.returncode != 0:
+                why = (done.stderr.strip().splitlines() or ["git apply fails"])[0]
                 raise SolutionError(
-                    f"{self.path} no longer applies: adapt it to the kernel"
-                    f" ({done.stderr.strip().splitlines()[-1]})"
+                    f"{self.path} no longer applies: adapt it to the kernel ({why})"
                 )
             files = dict(pristine)
             for name in touched:
@@ -78,42 +83,65 @@ class Mutant:
 @dataclass(frozen=True)
 class Variant:
     name: str
-    path: Path
+    path: str  # in the repository
+    about: str
     files: Files
 
     def applied(self, pristine: Files) -> Files:
         return {**pristine, **self.files}
 
 
-def _read_mutant(path: Path, lab: Lab) -> Mutant:
-    head, mark, rest = path.read_text().partition("--- ")
-    fields = dict(re.findall(r"^([A-Z][a-z ]+): *((?:.|\n(?![A-Z-]))+)", head, re.MULTILINE))
-    missing = [name for name in _HEADER if not fields.get(name, "").strip()]
+def _text(path: Path, shown: str) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SolutionError(f"{shown} can't be read: {error}") from None
+
+
+def _read_mutant(path: Path, shown: str, lab: Lab) -> Mutant:
+    head, mark, rest = _text(path, shown).partition("--- ")
+    fields = dict(_FIELD.findall(head))
+    missing = [name for name in _FIELDS if not fields.get(name, "").strip()]
     if missing or not mark:
-        raise SolutionError(f"{path}: its head lacks '{(missing or ['--- a/file'])[0]}:'")
+        raise SolutionError(f"{shown}: its head lacks '{(missing or ['--- a/file'])[0]}:'")
+    foreign = sorted(fields.keys() - set(_FIELDS))
+    if foreign:
+        raise SolutionError(f"{shown}: its head has '{foreign[0]}:', which means nothing here")
     words = {name: " ".join(text.split()) for name, text in fields.items()}
     caught = frozenset(words["Caught by"].split())
     unknown = sorted(caught - {test.name for test in lab.tests})
     if unknown:
-        raise SolutionError(f"{path}: {lab.source} has no test {', '.join(unknown)}")
-    return Mutant(path.stem, path, words["Mistake"], caught, words["How"], mark + rest)
+        raise SolutionError(f"{shown}: {lab.source} has no test {', '.join(unknown)}")
+    return Mutant(path.stem, shown, words["Mistake"], caught, words["How"], mark + rest)
 
 
 def mutants(root: Path, lab: Lab) -> list[Mutant]:
     """By name."""
     folder = root / "solutions" / lab.name / "mutants"
-    return [_read_mutant(path, lab) for path in sorted(folder.glob("*.patch"))]
+    paths = sorted(folder.glob("*.patch"))
+    return [_read_mutant(path, path.relative_to(root).as_posix(), lab) for path in paths]
+
+
+def _read_variant(folder: Path, shown: str, lab: Lab) -> Variant:
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()]
+    allowed = {*lab.owned, *([lab.extra] if lab.extra else [])}
+    foreign = sorted(set(names) - allowed - {README})
+    if foreign:
+        raise SolutionError(f"{shown}: {', '.join(foreign)} is not lab {lab.number}'s to write")
+    try:
+        files = {name: read_file(folder / name, name) for name in names if name != README}
+    except (BadSubmission, OSError) as error:
+        raise SolutionError(f"{shown} can't be read: {error}") from None
+    if not files:
+        raise SolutionError(f"{shown} is empty: it must hold files of lab {lab.number}")
+    about = ""
+    if README in names:
+        lines = _text(folder / README, f"{shown}/{README}").splitlines()
+        about = next((line.strip() for line in lines if line.strip() and line[0] != "#"), "")
+    return Variant(folder.name, shown, about, files)
 
 
 def variants(root: Path, lab: Lab) -> list[Variant]:
     """By name."""
-    found = []
-    allowed = {*lab.owned, *([lab.extra] if lab.extra else [])}
-    for folder in sorted((root / "solutions" / lab.name / "variants").glob("*/")):
-        names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        files = {name: read_file(folder / name, name) for name in names if name != "README.md"}
-        foreign = sorted(files.keys() - allowed)
-        if foreign or not files:
-            raise SolutionError(f"{folder}: {', '.join(foreign) or 'nothing'} is not lab {lab.number}'s")
-        found.append(Variant(folder.name, folder, files))
-    return found
+    folders = sorted((root / "solutions" / lab.name / "variants").glob("*/"))
+    return [_read_variant(path, path.relative_to(root).as_posix(), lab) for path in folders]
