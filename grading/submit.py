@@ -57,8 +57,9 @@ def submit(number: int | None, tree: Path) -> None:
     packed.parent.mkdir(parents=True, exist_ok=True)
     packed.write_bytes(archive(mine))
     print(f"packed into {packed.relative_to(ROOT)}:")
+    known = not plan.is_reference and not plan.notes  # what was given
     for name in sorted(mine):
-        same = not plan.is_reference and pristine.get(name) == mine[name]
+        same = known and pristine.get(name) == mine[name]
         print(f"  {name}{'  (as it was given)' if same else ''}")
     if left_out := ignored_edits(pristine, tree, {*mine, *plan.prior, *plan.later}):
         print("left out, since only the files above are graded:")

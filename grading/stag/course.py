@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .branches import Branch
+from .grade_plan import COURSE
 from .grade_tree import File, Files
 from .labs import LabError
 
-AUTHOR = "Stag course <course@stag.invalid>"
 SHOWN = 20  # files that a commit's message lists
 
 
@@ -126,7 +126,7 @@ class Repository:
         for name, tip in self.tips.items():
             for line in self.git("log", "--format=%h %an <%ae>|%cn <%ce>", tip).splitlines():
                 commit, _, people = line.partition(" ")
-                if people != f"{AUTHOR}|{AUTHOR}":
+                if people != f"{COURSE}|{COURSE}":
                     who = people.partition("|")[0]
                     raise LabError(
                         f"{self.path}: commit {commit} on {name} is by {who}, not by the course:"
@@ -175,7 +175,7 @@ def _commit(mark: int, update: Update, date: str) -> bytes:
     """A commit as `git fast-import` reads it."""
     message = update.message.encode()
     head = f"commit refs/heads/{update.branch.name}\nmark :{mark}\n"
-    head += f"author {AUTHOR} {date}\ncommitter {AUTHOR} {date}\n"
+    head += f"author {COURSE} {date}\ncommitter {COURSE} {date}\n"
     parts = [head.encode(), b"data %d\n" % len(message), message]
     parents = [parent for parent in (update.old, update.merged) if parent]
     for word, parent in zip(("from", "merge"), parents, strict=False):

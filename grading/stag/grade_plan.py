@@ -3,7 +3,7 @@ are laid on.
 
 In the tree that has labs/, pristine files are the tree's own: with all labs in
 them, or with the later labs hollow. In a student's clone they are those of the
-commit that the student started from.
+newest commit of the course that the student's work is built on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .grade_process import die_with_parent
 from .grade_tree import Files, read_commit, read_tree
 from .labs import Lab, LabError, load_lab, load_labs, parse_lab
 
+COURSE = "Stag course <course@stag.invalid>"  # the author of what is published
 SINGLE = "grading/lab.json"  # a student's clone: one lab, and `prior`: earlier labs' files
 
 
@@ -84,19 +85,33 @@ def _hollow_tree(plan: Plan) -> Files:
         return read_tree(out)
 
 
+def _start(plan: Plan) -> str | None:
+    """The newest commit of the course for this lab that HEAD is built on,
+    whatever remote it came from."""
+    command = ["rev-list", "--topo-order", f"--author={COURSE}", "--fixed-strings", "HEAD"]
+    for commit in (_git(plan.root, *command) or "").split():
+        try:
+            lab = json.loads(_git(plan.root, "show", f"{commit}:{SINGLE}") or "{}")
+        except ValueError:
+            continue
+        if isinstance(lab, dict) and lab.get("number") == plan.lab.number:
+            return commit
+    return None
+
+
 def pristine_files(plan: Plan, hollow: bool, prior: str) -> Files:
     """What the submission's files are laid on. Earlier labs' files are the
     reference's if `prior` says so."""
     if plan.is_reference:
         return _hollow_tree(plan) if hollow else read_tree(plan.root)
     number = plan.lab.number
-    start = _git(plan.root, "merge-base", "HEAD", f"origin/lab{number}")
+    start = _start(plan)
     if start:
         files = read_commit(plan.root, start)
     else:
         plan.notes.append(
-            f"git knows no branch origin/lab{number} here: files that are not yours to"
-            " write were taken as they are"
+            f"git knows no commit of the course for lab {number} here: files that are not yours"
+            " to write were taken as they are"
         )
         files = read_tree(plan.root)
     if prior == "reference" and plan.prior:

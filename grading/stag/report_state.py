@@ -44,7 +44,7 @@ def _hart_lines(system: System, hart: int) -> list[str]:
     waits = ", waits for an interrupt" if harts.is_waiting(hart) else ""
     lines = [f"  hart {hart}: {harts.where(hart)}{waits}"]
     cause, epc, address = (remote.register(hart, n) for n in ("scause", "sepc", "stval"))
-    if cause or epc or address:
+    if cause or address:  # 0 and 0: there was none, though sepc may have been written
         lines.append(
             f"    last trap: {_CAUSES.get(cause, f'cause {cause:#x}')}, sepc"
             f" {system.symbols.describe(epc)}, stval {address:#x}"
