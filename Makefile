@@ -14,7 +14,7 @@ MEM   := 128M
 MMU   := sv39
 RUN   :=
 TEST  :=
-SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL TIMES PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
+SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL TIMES BUSY PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
 PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 export RUN CROSS QEMU GDB STEP PYTHONPYCACHEPREFIX
 
@@ -33,6 +33,7 @@ $(if $(PRIOR),$(call check,PRIOR,reference|mine,reference or mine))
 $(if $(BREAK),$(call check,BREAK,1,1))
 $(if $(ALL),$(call check,ALL,1,1))
 $(if $(TIMES),$(call check,TIMES,[1-9][0-9]*,how many times))
+$(if $(BUSY),$(call check,BUSY,[0-9][0-9]?,a number of busy loops up to 99))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
 
 # What the goals need is found, and installed or named if it is missing.
@@ -135,6 +136,8 @@ replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
 grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=word ALL=1 TIMES=10)
 	@$(PYTHON) grading/solutions.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
 		$(if $(ALL),--all) $(if $(TIMES),--times $(TIMES))
+grade-steady: ## see that the verdict is the same every time: TIMES=100 BUSY=8 (LAB=2)
+	@$(PYTHON) grading/steady.py --times $(or $(TIMES),10) --busy $(or $(BUSY),0) $(if $(LAB),--lab $(LAB))
 
 starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
 	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),'$(OUT)')
@@ -158,5 +161,5 @@ help: ## show this list
 	@echo "make TARGET [SETTING=value]. V=1 shows the commands. The targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-10s%s\n", name, $$0 }'
 
-.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade replay grade-solutions starter branches submit handouts lint format doctor clean help
+.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade replay grade-solutions grade-steady starter branches submit handouts lint format doctor clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
