@@ -52,6 +52,10 @@ struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
     self->fault_cause = cause;
     self->fault_address = address;
     struct executor *supervisor = living_supervisor(self);
+    /* Under the lock: a resume that comes meanwhile forgets the fault, and so
+     * must find STOPPED to clear with it. */
+    if (supervisor != NULL)
+        __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
     lock_release(&self->lock, LOCK_EXECUTOR);
     if (supervisor == NULL) {
         space_exit(self->space);
@@ -59,7 +63,6 @@ struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
     }
     /* It is told when it finds the executor at rest, and may start or resume
      * it at once. */
-    __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
     bool released = scheduler_release(self);
     executor_unpark(supervisor, EVENT_CHILD);
     executor_put(supervisor);
