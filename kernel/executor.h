@@ -11,7 +11,9 @@
  *   references             anyone, atomically
  *   supervisor, fault, status   under `lock`
  *   space_next, space_previous  under the space's lock
- *   deadline and heap links     under the deadlines lock
+ *   wait_mask              whoever holds EXECUTING; atomically, as wakers read it
+ *   deadline and heap links     under the deadlines lock; `deadline` also by
+ *                          whoever holds EXECUTING, out of the heap
  *
  * References: one for each handle, for its place in the run queue or its
  * execution (one between them: QUEUED and EXECUTING hand it over), its place

@@ -27,7 +27,7 @@ struct global {
     struct executor *sched_tail;
     uint8_t line_3[0x200 - 16];
 
-    uint64_t idle_harts; /* bit i: hart i may be in wfi (scheduler.h) */
+    uint64_t idle_harts; /* bit i: hart i may sleep (scheduler.h) */
     uint8_t line_4[0x200 - 8];
 
     uint64_t panicking; /* a hart panics: all others stop */

@@ -8,7 +8,7 @@
  * The kernel runs with interrupts off and is never preempted, so a holder is
  * always running and a lock is held for a short, bounded time. No lock is
  * held while waiting for another hart, but for a space's during its own
- * shootdown (shootdown.h).
+ * shootdown (shootdown.h), and in share the other space's with it.
  */
 #pragma once
 #include "hart.h"

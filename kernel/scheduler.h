@@ -22,6 +22,10 @@ void scheduler_enqueue(struct executor *executor);
  * (a STATE_REASON is set) gets its result by park_finish. Before a hart sleeps
  * it works off what there is (reap_all, info_count_pages); when it has slept it
  * needs ticks again (timer_need_tick).
+ *
+ * A hart that may sleep has its bit of global()->idle_harts set. It sets it
+ * itself; who clears it, atomically, is the hart that will interrupt it, or
+ * the hart itself when it goes to work.
  */
 struct executor *scheduler_next(void);
 

@@ -16,7 +16,7 @@ class SourceError(StagError):
 
 
 _PICTURE = re.compile(r" |\+-|\|")
-_ITEM = re.compile(r"(?:\d+\.|-) ")
+_ITEM = re.compile(r"(?:[1-9]\d*\.|-) ")  # 0 ends many a sentence
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~^$])")
 _NAME = re.compile(
     r"(-E[A-Z]+|\b(?:\w+\(\)|\w*_\w*|EXECUTING|QUEUED|PARKED|STOPPED|TERMINATED))"
