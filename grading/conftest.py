@@ -29,7 +29,7 @@ from stag.grade_machine import GradedSystem, bring_up, graded
 from stag.grade_symbols import graded_symbols_of
 from stag.grade_worker import NOT_THE_KERNEL
 from stag.machine import MachineConfig, require_qemu
-from stag.report_state import machine_report, without_state
+from stag.report_state import TABLE_HEADER, kernel_traps, machine_report, without_state
 from stag.scene import Scene
 from stag.snapshot import Snapshot
 from stag.symbols import Symbols
@@ -144,12 +144,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         return
     error = call.excinfo.value
     text = str(error) if isinstance(error, StagError) else str(report.longrepr)
-    if isinstance(error, GuestExit | GuestHang):
+    told = f"\n{TABLE_HEADER}\n" in text
+    if isinstance(error, GuestExit | GuestHang) and not told:
         text = without_state(text)
+    systems = item.stash.get(_machines, [])[-1:]
     if isinstance(error, InfrastructureError):
         report.when = "setup"
         report.user_properties.append((NOT_THE_KERNEL, True))
-    elif not isinstance(error, GuestPanic):  # which tells the same
-        states = [machine_report(system) for system in item.stash.get(_machines, [])[-1:]]
-        text = "\n".join([text, *states])
+    elif isinstance(error, GuestPanic):  # which tells where the harts are
+        text += "".join(kernel_traps(system, text) for system in systems)
+    elif not told:
+        text = "\n".join([text, *(machine_report(system) for system in systems)])
     report.longrepr = plain(text)

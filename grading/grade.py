@@ -33,7 +33,8 @@ from stag.grade_symbols import OWNED
 from stag.grade_tree import BadSubmission, compose, ignored_edits, lay
 from stag.labs import TestItem
 from stag.machine import require_qemu
-from stag.report_grade import Grade, remove_files, show, write_files
+from stag.report_grade import INDENT, Grade, remove_files, show, write_files
+from stag.timeline import WIDTH_SETTING
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -115,6 +116,7 @@ def run(
         environment["PYTHONPYCACHEPREFIX"] = str(ROOT / "build" / "pycache")
         shutil.rmtree(out / "cases", ignore_errors=True)
         environment["STAG_CASES"] = str(out / "cases")
+        environment[WIDTH_SETTING] = str(Console().width - INDENT)
         if options.verbose:
             environment["STAG_TRACE"] = "1"
         if options.depth is not None:

@@ -10,6 +10,7 @@ real thing.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from stag.grade_machine import GradedSystem, bring_up, graded
 from stag.machine import MachineConfig
 from stag.model import PAGE
 from stag.snapshot import CSRS
+from stag.timeline import WIDTH, layout
 
 ROOT = Path(__file__).resolve().parent.parent
 PC = 32
@@ -59,6 +61,8 @@ def hand_over(system: GradedSystem, socket: Path) -> None:
     """Let a debugger have the stub: it listens on a socket from here on, and
     the machine stays as it is."""
     system.harts.disarm_panics()
+    # For the debugger addresses are virtual, whatever was left on here.
+    system.remote.request("Qqemu.PhyMemMode:0")
     line = f"gdbserver unix:{socket},server=on,wait=off"
     try:
         system.remote.monitor(line)
@@ -75,6 +79,7 @@ def commands(found: case.Case, socket: Path, hart: int) -> list[str]:
         "set confirm off",
         f"file {found.kernel}",
         f"source {ROOT / 'tools' / 'stag.gdb'}",
+        *(f"add-symbol-file {path}" for path in found.programs if path.is_file()),
         f"target remote {socket}",
         f"thread {hart + 1}",
     ]
@@ -83,10 +88,13 @@ def commands(found: case.Case, socket: Path, hart: int) -> list[str]:
 def replay(path: Path) -> int:
     found = case.load(path)
     if not found.kernel.is_file() or case.digest(found.kernel) != found.digest:
-        raise StagError(f"{found.kernel} is not the kernel any more that {path} is about: grade again")
+        raise StagError(
+            f"{found.kernel} is not the kernel any more that {path} is about: grade again"
+        )
     number = choose_step(found)
     step = found.steps[number - 1]
-    print(f"{found.test}: {found.complaint}\n\n{found.picture}\n")
+    columns = max(WIDTH, shutil.get_terminal_size().columns)
+    print(f"{found.test}: {found.complaint}\n\n{layout(found.rows, found.columns, columns)}\n")
     what = "after the last step" if number == len(found.steps) else f"before step {number}"
     print(f"The machine stands {what}. Each hart is a thread: `info threads`, `thread 2`, `bt`.")
     sys.stdout.flush()

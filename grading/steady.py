@@ -33,7 +33,7 @@ ENDLESS = "while :; do :; done"
 def busy(loops: int) -> Iterator[None]:
     """Hold the processors with so many endless loops."""
     running = [
-        subprocess.Popen(["/bin/sh", "-c", ENDLESS], preexec_fn=die_with_parent)
+        subprocess.Popen(["/bin/sh", "-c", ENDLESS], preexec_fn=die_with_parent())
         for _ in range(loops)
     ]
     try:
@@ -55,7 +55,7 @@ def grade(number: int, place: int) -> tuple[bytes, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=die_with_parent,
+        preexec_fn=die_with_parent(),
     )
     try:
         return (out / "results.json").read_bytes(), done.stdout

@@ -69,9 +69,9 @@ static void print_location(const char *address, int back)
 /* Is [frame - 16, frame) in memory that is a stack of this hart? */
 static bool on_a_stack(uint64_t frame)
 {
-    return frame % 8 == 0 && ((frame - 16 >= HART_STACK && frame <= HART_STACK_TOP) ||
-                              (frame - 16 >= HART_PAGE && frame <= EMERGENCY_STACK_TOP) ||
-                              (frame - 16 >= (uint64_t)boot_stack &&
+    return frame % 8 == 0 && ((frame >= HART_STACK + 16 && frame <= HART_STACK_TOP) ||
+                              (frame >= HART_PAGE + 16 && frame <= EMERGENCY_STACK_TOP) ||
+                              (frame >= (uint64_t)boot_stack + 16 &&
                                frame <= (uint64_t)boot_stack + HART_STACK_SIZE));
 }
 

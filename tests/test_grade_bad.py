@@ -3,6 +3,7 @@ a verdict soon, and none more points than it has earned."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,29 @@ def test_stop_before_paging(probed: Course, submit: Submit) -> None:
 def test_endless_loop(probed: Course, submit: Submit) -> None:
     graded = probed.grade(submit(in_page_alloc("    for (;;)\n        ;")))
     check_no_points(graded, "the boot does not end", "kernel page_alloc", "page_alloc.c:")
+    # The second test does not wait for the same again, but tells the same.
+    for test in ("test_distinct", "test_sound"):
+        assert re.search(r"hart \d: kernel page_alloc\+?\w* \(page_alloc", graded.message(test))
+
+
+def test_backtrace_ends_at_the_called_function(probed: Course, submit: Submit) -> None:
+    """And not where the hart has stood, which has called nothing."""
+    tree = submit(in_page_get("    KERNEL_ASSERT(page == NULL);"))
+    message = probed.grade(tree, "--test=again").message("test_again")
+    assert "assertion failed: page == NULL" in message
+    trace = message.partition("backtrace:\n")[2].partition("-----")[0].splitlines()
+    assert "panic_assert+" in trace[0] and "page_get+" in trace[1], message
+    assert trace[2:] in ([], ["    (called by the grader)"]), message  # without a frame: []
+
+
+def test_trap_of_the_kernel_names_its_line(probed: Course, submit: Submit) -> None:
+    tree = submit(in_page_get("    *(volatile uint64_t *)((uint64_t)page % PAGE_SIZE + 8) = 0;"))
+    message = probed.grade(tree, "--test=again").message("test_again")
+    assert "null dereference" in message
+    assert re.search(
+        r"hart 0: last trap: store page fault, sepc page_get.* \(page_alloc.c:\d+\), stval 0x8",
+        message,
+    )
 
 
 @pytest.mark.slow

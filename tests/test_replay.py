@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,39 +15,48 @@ from stag import case
 from stag.explore import Thread
 from stag.grade_machine import bring_up, graded
 from stag.machine import MachineConfig
-from stag.model import Call
+from stag.model import PAGE, SATP, USER, Call, Event
 from stag.scene import Scene, ScheduleFailure
 from stag.snapshot import Snapshot
 from stag.system import symbols_of
+from stag.timeline import layout, phrase, place
+
+
+THREADS = [Thread(hart, Call("page_alloc")) for hart in (2, 3)]
+
+
+def second_first(scene: Scene) -> str | None:
+    pages = [scene.world.harts[hart].results[0] for hart in (2, 3)]
+    return "hart 3 got the lower page" if pages[1] < pages[0] else None
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def scene() -> Iterator[Scene]:
+    with graded(MachineConfig(KERNEL, harts=4)) as system:
+        bring_up(system)
+        yield Scene(Snapshot.take(system))
+
+
+@pytest.fixture(scope="module")
+def stored(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A schedule of two harts that refill their caches, called wrong."""
     folder = tmp_path_factory.mktemp("cases")
     os.environ["STAG_CASES"] = str(folder)
     try:
-        with graded(MachineConfig(KERNEL, harts=4)) as system:
-            bring_up(system)
-            scene = Scene(Snapshot.take(system))
-            threads = [Thread(hart, Call("page_alloc")) for hart in (2, 3)]
-
-            def second_first(scene: Scene) -> str | None:
-                pages = [scene.world.harts[hart].results[0] for hart in (2, 3)]
-                return "hart 3 got the lower page" if pages[1] < pages[0] else None
-
-            with pytest.raises(ScheduleFailure, match="make replay CASE="):
-                scene.explore(threads, second_first)
+        with pytest.raises(ScheduleFailure, match="make replay CASE="):
+            scene.explore(THREADS, second_first)
     finally:
         del os.environ["STAG_CASES"]
     (path,) = folder.glob("*.case")
-    yield path
+    return path
 
 
-def replay(path: Path, step: str = "", *extra: str) -> subprocess.CompletedProcess[str]:
+def replay(
+    path: Path, step: str = "", *extra: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "grading" / "replay.py"), str(path), *extra],
-        env={**os.environ, "STEP": step},
+        env={**os.environ, "STEP": step, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,9 +89,100 @@ def test_debugger_stands_at_the_step(stored: Path) -> None:
         assert chosen == [threads[step.harts[step.hart]["id"]]]
 
 
+def memory_of(found: case.Case, number: int, pa: int) -> int:
+    """A word of memory as the case has it before a step."""
+    data = found.pages[pa // PAGE][pa % PAGE :][:8]
+    return found.steps[number - 1].words.get(pa // 8, int.from_bytes(data, "little"))
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_debugger_shows_the_memory_of_the_step(
+    stored: Path, tmp_path: Path, number: int
+) -> None:
+    """The queue's tail, and a field of each hart's page by its own address."""
+    found = case.load(stored)
+    symbols = symbols_of(KERNEL)
+    asked = tmp_path / "gdb"
+    asked.write_text(
+        '#!/bin/sh\nexec "$REAL_GDB" "$@" -ex "thread $THREAD" -ex "x/gx $ASK" -ex "x/i \\$pc"'
+        ' -ex "p harts[2] == ((struct hart *) \\$tp)->self"\n'
+    )
+    asked.chmod(0o755)
+    tail = symbols["global_page"] + symbols.struct("global")["page_alloc_tail"].offset
+    gdb = os.environ.get("GDB") or "gdb-multiarch"
+    thread = str(found.steps[0].harts[2]["id"] + 1)
+    asks = {"GDB": str(asked), "REAL_GDB": gdb, "ASK": f"{tail:#x}", "THREAD": thread}
+    done = replay(stored, str(number), **asks)
+    text = done.stdout + done.stderr
+    image = next(s for s in symbols.segments if s.virtual <= tail < s.virtual + s.size)
+    # The kernel is loaded where it is linked to be (riscv/kernel.ld).
+    wanted = memory_of(found, number, tail - image.virtual + image.physical)
+    assert wanted != 0
+    assert f"0x{wanted:016x}" in text, text
+    assert re.search(r"\$1 = 1|\$1 = true", text), text
+    assert "unimp" not in text and "Cannot access" not in text, text
+
+
 def test_last_step_without_a_choice(stored: Path) -> None:
     done = replay(stored)
     assert "after the last step" in done.stdout
+
+
+def test_timeline_speaks_in_names(stored: Path) -> None:
+    """Variables, fields of fields, entries of the allocation table; an address
+    goes by the name of what is there."""
+    found = case.load(stored)
+    text = layout(found.rows, found.columns, 400)
+    for name in (
+        "global.page_alloc_head was dummy_entry, now 0",
+        "global.main_bank.marked was ",
+        "entry of page 0xffffffe0",
+        "global.pages_free was ",
+    ):
+        assert name in text, text
+    # A refill writes 16 entries, which nobody else looks at.
+    assert text.count("(the same for 14 words more)") == 2, text
+    assert "[physical" not in text and "[0x" not in text, text
+
+
+def test_bytes_of_a_word_have_their_own_names(scene: Scene) -> None:
+    space = scene.add_object(scene.call(0, "page_alloc"), "space", "space")
+    lock, alive = (scene.symbols.struct("space")[name] for name in ("lock", "alive"))
+    assert (lock.offset // 8, lock.size, alive.size) == (alive.offset // 8, 4, 4)
+    word = scene.memory().translate(space + lock.offset) // 8
+    low, high = 0xFFFFFFFF, 0xFFFFFFFF << 32
+    assert place(scene, word, low) == "space.lock.held"
+    assert place(scene, word, high) == "space.alive"
+    arrives = Event(0, 0, "arrives", word, 1 << 32, 7, high)
+    assert phrase(scene, arrives) == "… space.alive = 1 arrives in memory (was 0)"
+
+
+def test_order_alone_is_shown_without_store_buffers(scene: Scene) -> None:
+    with pytest.raises(ScheduleFailure, match="of the sc memory model"):
+        scene.explore(THREADS, second_first, models=["pso"])
+
+
+def test_store_buffers_are_shown_where_they_matter(scene: Scene) -> None:
+    """That sc was tried too changes nothing of what is shown."""
+
+    def buffered(scene: Scene) -> str | None:
+        return second_first(scene) if scene.world.buffering else None
+
+    for models in (["pso"], ["sc", "pso"]):
+        with pytest.raises(ScheduleFailure, match="of the pso memory model") as failure:
+            scene.explore(THREADS, buffered, models=models)
+        assert "(held back)" in str(failure.value)
+
+
+def test_kernel_memory_is_seen_while_a_program_runs(scene: Scene) -> None:
+    hart, page = scene.world.harts[0], scene.hart_page(1)
+    satp, mode = hart.csr[SATP], hart.mode
+    hart.csr[SATP], hart.mode = 0, USER
+    try:
+        assert scene.hart_page(1) == page
+        assert scene.field(page, "hart", "index") == 1
+    finally:
+        hart.csr[SATP], hart.mode = satp, mode
 
 
 def check_refused(done: subprocess.CompletedProcess[str], words: str) -> None:

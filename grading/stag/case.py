@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import StagError
 from .model import PAGE, Hart
+from .timeline import Row, pack, phrase, rows_of, unpack
 
 if TYPE_CHECKING:
     from .explore import Explorer, Finding
     from .scene import Scene
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Case:
     kernel: Path
     digest: str
     config: dict[str, Any]
-    picture: str
+    rows: list[Row]  # of the timeline …
+    columns: list[int]  # … and its harts
+    programs: list[Path]  # that run in user mode
     pages: dict[int, bytes]
     steps: list[Step]
 
@@ -67,8 +70,6 @@ def digest(kernel: Path) -> str:
 
 def dump(scene: Scene, explorer: Explorer, finding: Finding, test: str) -> str:
     """The text of the file. Goes through the schedule once more."""
-    from .timeline import draw, phrase  # noqa: PLC0415  (each needs the other)
-
     world = scene.world
     steps: list[dict[str, Any]] = []
 
@@ -89,7 +90,6 @@ def dump(scene: Scene, explorer: Explorer, finding: Finding, test: str) -> str:
         finding.options, watch=lambda event: note(event.hart, phrase(scene, event))
     )
     note(finding.hart if finding.hart is not None else events[-1].hart if events else 0, "the end")
-    columns = [hart.index for hart in explorer.harts]
     machine = scene.snapshot.system.machine.config
     used = sorted(world.base)
     data = b"".join(word.to_bytes(8, "little") for page in used for word in world.base[page])
@@ -101,7 +101,9 @@ def dump(scene: Scene, explorer: Explorer, finding: Finding, test: str) -> str:
             "kernel": str(scene.symbols.path.resolve()),
             "digest": digest(scene.symbols.path),
             "config": {"harts": machine.harts, "memory": machine.memory, "mmu": machine.mmu},
-            "picture": draw(scene, events, columns),
+            "rows": pack(rows_of(scene, events)),
+            "columns": [hart.index for hart in explorer.harts],
+            "programs": [str(program.path.resolve()) for program in scene.programs],
             "steps": steps,
             "pages": used,
             "memory": base64.b64encode(zlib.compress(data)).decode(),
@@ -128,7 +130,8 @@ def load(path: Path) -> Case:
         ]
         return Case(
             data["test"], data["complaint"], Path(data["kernel"]), data["digest"],
-            data["config"], data["picture"], pages, steps,
+            data["config"], unpack(data["rows"]), data["columns"],
+            [Path(name) for name in data["programs"]], pages, steps,
         )  # fmt: skip
     except OSError as error:
         raise StagError(f"{path} can't be read: {error.strerror}") from None

@@ -35,7 +35,7 @@ def build(tree: Path, jobs: int) -> Path:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=TIME_LIMIT,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent(),
         )
     except OSError as error:
         raise InfrastructureError(f"make does not start: {error}") from None

@@ -18,7 +18,7 @@ from .grade_symbols import graded_symbols_of
 from .harts import ENDINGS
 from .machine import PATIENCE, Machine, MachineConfig, slowness
 from .remote import Stop
-from .report_state import without_state
+from .report_state import kernel_traps, machine_report, without_state
 from .symbols import Symbols
 from .system import KERNEL_IMAGE, System
 from .verdict import check
@@ -82,7 +82,9 @@ class GradedSystem(System):
 def graded(config: MachineConfig, symbols: Symbols | None = None) -> Iterator[GradedSystem]:
     """A machine, stopped before its first instruction; killed at the end."""
     with GradedMachine(config) as machine:
-        yield GradedSystem(machine, symbols or graded_symbols_of(config.kernel))
+        system = GradedSystem(machine, symbols or graded_symbols_of(config.kernel))
+        system.harts.ends_backtraces = True  # who reads them has not called these functions
+        yield system
 
 
 def bring_up(system: GradedSystem) -> None:
@@ -103,7 +105,10 @@ def bring_up(system: GradedSystem) -> None:
             )
         except GuestHang as hang:
             why = f"the boot does not end: {without_state(str(hang))}{_trap_loops(system)}"
-            raise GuestHang(why) from None
+            # The place is told at once: who reports this may not have the machine.
+            raise GuestHang(f"{why}\n{machine_report(system)}") from None
+        except GuestPanic as panic:
+            raise GuestPanic(f"{panic}{kernel_traps(system, str(panic))}") from None
         except GuestExit as ended:
             raise GuestExit(f"the boot does not end: {ended}") from None
         if reached.address in endings:

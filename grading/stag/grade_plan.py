@@ -78,7 +78,7 @@ def _hollow_tree(plan: Plan) -> Files:
         command = [sys.executable, str(plan.root / "tools/starter")]
         command += ["--hollow-after", str(plan.lab.number), str(out)]
         done = subprocess.run(
-            command, cwd=plan.root, capture_output=True, text=True, preexec_fn=die_with_parent
+            command, cwd=plan.root, capture_output=True, text=True, preexec_fn=die_with_parent()
         )
         if done.returncode != 0:
             raise InfrastructureError(f"tools/starter: {(done.stderr or done.stdout).strip()}")

@@ -6,21 +6,34 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """Run in the child, between fork and exec."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent() -> Callable[[], None]:
+    """What a child is to run between fork and exec (preexec_fn)."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it was killed before we could ask
+                os._exit(1)
+
+    return ask
 
 
-def own_group() -> None:
+def own_group() -> Callable[[], None]:
     """The same, and ctrl-C reaches only the grader, which ends the child."""
-    os.setsid()
-    die_with_parent()
+    ask = die_with_parent()
+
+    def leave() -> None:
+        os.setsid()
+        ask()
+
+    return leave
 
 
 def processors() -> int:

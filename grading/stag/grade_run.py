@@ -25,6 +25,7 @@ from .grade_worker import ORDERS_FD, RESULTS_FD
 from .verdict import plain
 
 SAID_LINES = 20
+BLOCKED = "blocked by "  # what the message of such a test begins with
 
 Outcome = Literal["pass", "fail", "blocked", "error"]
 
@@ -73,7 +74,7 @@ class Worker:
             stdout=self._output,
             stderr=None if self.trace else self._output,
             pass_fds=(their_results, their_orders),
-            preexec_fn=own_group,
+            preexec_fn=own_group(),
         )
         os.close(their_results)
         os.close(their_orders)
@@ -137,7 +138,7 @@ class Schedule:
                 if result.outcome == "error":
                     why = Result(test, "error", f"not run, since {result.test.name} was not judged")
                 else:
-                    why = Result(test, "blocked", f"blocked by {result.test.name}")
+                    why = Result(test, "blocked", f"{BLOCKED}{result.test.name}")
                 settled += self.settle(why)
         return settled
 

@@ -22,7 +22,7 @@ import pytest
 
 RESULTS_FD = "STAG_GRADE_RESULTS"
 ORDERS_FD = "STAG_GRADE_ORDERS"
-MESSAGE_MAX = 20_000
+MESSAGE_MAX = 60_000
 NOT_THE_KERNEL = "stag-not-the-kernel"  # a report's property, set by grading/conftest.py
 
 
@@ -65,7 +65,8 @@ class Worker:
         report = (errors or wrong)[0]
         message = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if len(message) > MESSAGE_MAX:
-            message = message[:MESSAGE_MAX] + " …"
+            half = MESSAGE_MAX // 2
+            message = f"{message[:half]}\n… (a part is left out here)\n{message[-half:]}"
         if "[" in report.nodeid:
             message = f"with {report.nodeid.partition('[')[2].rstrip(']')}:\n{message}"
         if len({r.nodeid for r in wrong}) > 1:

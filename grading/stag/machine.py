@@ -12,16 +12,13 @@ its patience grows with how slow this computer is just now.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import re
 import select
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -31,6 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import GuestExit, GuestHang, InfrastructureError
+from .grade_process import die_with_parent
 from .memory import PhysicalMemory
 from .remote import Remote, Stop
 
@@ -40,8 +38,6 @@ START_NOMINAL = 0.15  # seconds from starting QEMU to its stub's first answers
 
 _SLOWEST = 40.0
 _slowness = float(os.environ.get("STAG_TIME_FACTOR", "1"))
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def slowness() -> float:
@@ -53,11 +49,6 @@ def _note_start(seconds: float) -> None:
     """Every machine that is started calibrates the watchdog."""
     global _slowness
     _slowness = max(_slowness, min(seconds / START_NOMINAL, _SLOWEST))
-
-
-def _die_with_parent() -> None:
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def require_qemu() -> str:
@@ -257,7 +248,7 @@ class Machine:
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=[their.fileno() for their in theirs],
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent(),
             )
         except OSError as error:
             raise InfrastructureError(f"QEMU does not start: {error}") from None

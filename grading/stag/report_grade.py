@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .grade_run import Result
+from .grade_run import BLOCKED, Result
 from .labs import Lab
 
 WIDTH = 80
-MESSAGE_LINES = 60
+MESSAGE_LINES = 120
+FIRST_LINES = 40  # of them, if there are more; the middle is left out
+INDENT = 4
+LABEL = re.compile(r"(expected|found|where|hint): *")  # of verdict.py
 STYLES = {"pass": "green", "fail": "red", "blocked": "yellow", "error": "magenta"}
 
 
@@ -58,11 +62,24 @@ class Grade:
 
 
 def _cut(message: str) -> str:
+    """Without its middle, if it is long: what went wrong stands at the
+    beginning, and where, a hint, and what to type at the end."""
     lines = message.splitlines()
     if len(lines) <= MESSAGE_LINES:
         return message
-    cut = len(lines) - MESSAGE_LINES
-    return "\n".join([*lines[:MESSAGE_LINES], f"… and {cut} more lines, in results.json"])
+    last = lines[FIRST_LINES - MESSAGE_LINES :]
+    note = f"… {len(lines) - MESSAGE_LINES} lines are left out here: they are in results.json"
+    return "\n".join([*lines[:FIRST_LINES], note, *last])
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A long line of the grader's own words; what came from elsewhere stays."""
+    if len(line) <= width or not (label := LABEL.match(line)):
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent=" " * len(label[0]), break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def points_table(grade: Grade, width: int) -> Table:
@@ -80,16 +97,28 @@ def points_table(grade: Grade, width: int) -> Table:
         exercise = test.exercise
         points = "-" if result.outcome == "error" else str(result.got)
         style = STYLES[result.outcome]
-        word = result.message if result.outcome == "blocked" else result.outcome
         table.add_row(
             number,
             Text(test.title + ("" if result.outcome == "pass" else f" ({test.name})")),
-            Text(word, style),
+            Text(result.outcome, style),
             Text(f"{points} / {test.points}", style),
         )
     table.add_section()
     table.add_row("", "", "", f"{grade.got} / {grade.points}", style="bold")
     return table
+
+
+def blocked_by(grade: Grade) -> dict[str, list[str]]:
+    """Tests that were not run, by the one that has failed."""
+    by_name = {result.test.name: result for result in grade.results}
+    found: dict[str, list[str]] = {}
+    for result in grade.results:
+        root = result
+        while root.outcome == "blocked":  # by one that may be blocked itself
+            root = by_name[root.message.removeprefix(BLOCKED)]
+        if root is not result:
+            found.setdefault(root.test.name, []).append(result.test.name)
+    return found
 
 
 def _heading(title: str, style: str) -> Text:
@@ -100,6 +129,9 @@ def show(grade: Grade, console: Console) -> None:
     """To the terminal. Whatever came from the submission is indented."""
     if grade.results and not grade.rejected:
         console.print(points_table(grade, min(WIDTH, console.width)))
+        for failed, names in blocked_by(grade).items():
+            text = textwrap.fill(f"{BLOCKED}{failed}: {', '.join(names)}", WIDTH)
+            console.print(Text(text, STYLES["blocked"]))
     else:
         console.print(Text(f"Lab {grade.lab.number}: {grade.lab.title}", "bold"))
     told: dict[str, str] = {}  # what went wrong, but for the state of the harts: in which test
@@ -136,7 +168,9 @@ def show(grade: Grade, console: Console) -> None:
 
 
 def _indented(console: Console, text: str) -> None:
-    console.print(Text(textwrap.indent(text, "    ")), soft_wrap=True)
+    width = max(WIDTH, console.width) - INDENT
+    lines = "\n".join(_wrapped(line, width) for line in text.splitlines())
+    console.print(Text(textwrap.indent(lines, " " * INDENT)), soft_wrap=True)
 
 
 def as_data(grade: Grade) -> dict[str, object]:

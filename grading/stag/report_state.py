@@ -15,7 +15,7 @@ CONSOLE_WIDTH = 160
 FIRMWARE_END = b"\nBoot HART MEDELEG"  # the last line that OpenSBI prints
 TABLE_HEADER = "harts:"
 
-_CAUSES = {
+CAUSES = {
     0: "misaligned fetch",
     1: "fetch fault",
     2: "illegal instruction",
@@ -34,6 +34,8 @@ _CAUSES = {
     (1 << 63) + 9: "external interrupt",
 }
 _LOCKS = ("space", "second space", "executor", "console", "deadlines", "scheduler")  # lock.h
+KERNEL_TRAP = "trap in the kernel"  # as kernel/panic.c has it
+FAULTS = frozenset(range(16)) - {8, 9}
 _SOURCES = {1: "software", 5: "timer", 9: "external"}
 
 
@@ -43,12 +45,8 @@ def _hart_lines(system: System, hart: int) -> list[str]:
         return [f"  hart {hart}: in the firmware"]
     waits = ", waits for an interrupt" if harts.is_waiting(hart) else ""
     lines = [f"  hart {hart}: {harts.where(hart)}{waits}"]
-    cause, epc, address = (remote.register(hart, n) for n in ("scause", "sepc", "stval"))
-    if cause or address:  # 0 and 0: there was none, though sepc may have been written
-        lines.append(
-            f"    last trap: {_CAUSES.get(cause, f'cause {cause:#x}')}, sepc"
-            f" {system.symbols.describe(epc)}, stval {address:#x}"
-        )
+    if trap := _last_trap(system, hart):
+        lines.append(f"    {trap}")
     enabled = remote.register(hart, "sie")
     names = [name for bit, name in _SOURCES.items() if enabled >> bit & 1]
     lines.append(f"    {_held(system, hart)}interrupts enabled: {', '.join(names) or 'none'}")
@@ -67,6 +65,29 @@ def _held(system: System, hart: int) -> str:
     locks = [name for rank, name in enumerate(_LOCKS) if ranks >> rank & 1]
     who = f"{executor:#x}" if executor else "none"
     return f"executor: {who}; locks: {', '.join(locks) or 'none'}; "
+
+
+def _last_trap(system: System, hart: int) -> str:
+    """The last one that the hart has taken, "" if there was none."""
+    cause, epc, address = (system.remote.register(hart, n) for n in ("scause", "sepc", "stval"))
+    if not cause and not address:  # there was none, though sepc may have been written
+        return ""
+    return (
+        f"last trap: {CAUSES.get(cause, f'cause {cause:#x}')}, sepc"
+        f" {system.symbols.describe(epc)}, stval {address:#x}"
+    )
+
+
+def kernel_traps(system: System, text: str) -> str:
+    """What to add to a panic's text: where the kernel trapped, if it did."""
+    if KERNEL_TRAP not in text or "last trap:" in text or system.machine.ended:
+        return ""
+    lines = []
+    for hart in range(system.harts.hart_count):
+        trap = _last_trap(system, hart)
+        if trap and system.remote.register(hart, "scause") in FAULTS:
+            lines.append(f"  hart {hart}: {trap}")
+    return "\n" + "\n".join(lines) if lines else ""
 
 
 def hart_table(system: System) -> str:

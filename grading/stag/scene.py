@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from . import alloc, case
@@ -24,19 +26,25 @@ from .model import (
     DONE,
     MODELS,
     RETURN,
+    SATP,
+    STEPS_MAX,
     SUPERVISOR,
     USER,
     Call,
+    Hart,
     KernelFault,
     World,
     signed_result,
 )
+from .names import Names, readable
 from .pagetable import PageTable
 from .snapshot import KernelMemory, Snapshot
 from .symbols import Symbols
-from .timeline import draw
+from .timeline import draw, width
 
 STACK_ALIGN = 16
+STEPS_RUN = 1_000_000  # of a hart that goes on alone
+SIMPLEST = MODELS[0]
 
 
 class ScheduleFailure(StagError):
@@ -50,7 +58,9 @@ class Scene:
         self.world: World = snapshot.world()
         self.names: dict[int, str] = {}  # address of an object: its name, for people
         self.structs: dict[int, str] = {}  # … and which struct is there
+        self.programs: list[Symbols] = []  # whose code may run in user mode
         self.explorations: list[Exploration] = []
+        self._lookers = [self._looker(hart) for hart in self.world.harts]
         for hart in self.world.harts:
             hart.x[2] -= hart.x[2] % STACK_ALIGN
             hart.x[8] = 0
@@ -61,8 +71,36 @@ class Scene:
 
     # Looking
 
+    def _looker(self, hart: Hart) -> Hart:
+        """One that has this hart's kernel table for ever, whatever the hart does."""
+        looker = Hart(hart.index, hart.id)
+        looker.csr = {SATP: self.snapshot.harts[hart.index].csr[SATP]}
+        return looker
+
     def memory(self, hart: int = 0) -> KernelMemory:
-        return KernelMemory(self.world, self.world.harts[hart])
+        """Memory as the kernel sees it on this hart, also while a program runs."""
+        return KernelMemory(self.world, self._lookers[hart])
+
+    @cached_property
+    def namer(self) -> Names:
+        """Names for what is in memory."""
+        return Names(self)
+
+    def add_program(self, program: Symbols) -> None:
+        """Name a program whose code runs in user mode, so that its source lines
+        are shown."""
+        self.programs.append(program)
+
+    def _symbols_at(self, pc: int) -> Symbols:
+        """Those that know this place: the kernel's, unless it is a program's."""
+        return next((p for p in self.programs if p.is_code(pc)), self.symbols)
+
+    def line(self, pc: int) -> str:
+        """The source line of an instruction, or its address."""
+        return str(self._symbols_at(pc).line(pc) or f"{pc:#x}")
+
+    def instruction(self, pc: int) -> int | None:
+        return self._symbols_at(pc).instruction(pc)
 
     def resolve(self, place: int | str) -> int:
         return self.symbols[place] if isinstance(place, str) else place
@@ -117,7 +155,7 @@ class Scene:
             ended = self.world.run(state)
         except KernelFault as fault:
             raise GuestPanic(
-                f"{self._called(function)} on hart {hart}: {fault}\n"
+                f"{self._called(function)} on hart {hart}: {readable(self.symbols, str(fault))}\n"
                 f"  at {self.symbols.describe(state.pc)}"
             ) from None
         if ended != DONE:
@@ -149,11 +187,15 @@ class Scene:
         places = [self.resolve(place) for place in until]
         self.world.add_boundaries(places)
         self.world.until = {hart: frozenset(places)}
-        state.budget = 1_000_000
+        state.budget = STEPS_RUN
         try:
             return self.world.run(state)
         except KernelFault as fault:
-            raise GuestPanic(f"hart {hart}: {fault}\n  at {self.symbols.describe(state.pc)}") from None
+            # The model names the budget that a call has.
+            text = str(fault).replace(f"executed {STEPS_MAX} ", f"executed {STEPS_RUN} ")
+            raise GuestPanic(
+                f"hart {hart}: {readable(self.symbols, text)}\n  at {self.where(hart)}"
+            ) from None
         finally:
             self.world.until = {}
 
@@ -175,7 +217,7 @@ class Scene:
     def where(self, hart: int) -> str:
         state = self.world.harts[hart]
         if state.mode == USER:
-            return f"user {state.pc:#x}"
+            return f"user {self._symbols_at(state.pc).describe(state.pc)}"
         if state.pc == RETURN:
             return "has returned"
         return self.symbols.describe(state.pc)
@@ -193,18 +235,27 @@ class Scene:
         hint: str = "",
     ) -> list[Exploration]:
         """Try every order of what the threads do. Raises ScheduleFailure with
-        a timeline if one is wrong; the scene is as before."""
+        a timeline if one is wrong; the scene is as before. What goes wrong in a
+        weaker memory is shown in the simplest in which it does."""
+        bound = depth() if switches is None else switches
+
+        def search(model: str) -> tuple[Explorer, Exploration | Finding]:
+            judge = (lambda _: oracle(self)) if oracle else None
+            explorer = Explorer(self.world, threads, self.resolve, judge, model)
+            return explorer, explorer.run(bound, limit)
+
         reports = []
         for model in models:
-            explorer = Explorer(
-                self.world,
-                threads,
-                self.resolve,
-                (lambda _: oracle(self)) if oracle else None,
-                model,
-            )
-            found = explorer.run(depth() if switches is None else switches, limit)
+            explorer, found = search(model)
             if isinstance(found, Finding):
+                if SIMPLEST not in models:
+                    shared, touched = self.world.shared, self.world.touched
+                    simple, simpler = search(SIMPLEST)
+                    if isinstance(simpler, Finding):
+                        explorer, found = simple, simpler
+                    else:
+                        self.world.select_model(model)
+                        self.world.shared, self.world.touched = shared, touched
                 try:
                     raise ScheduleFailure(self._explain(explorer, found, threads, hint))
                 finally:
@@ -218,14 +269,18 @@ class Scene:
         self, explorer: Explorer, finding: Finding, threads: Sequence[Thread], hint: str
     ) -> str:
         events, ending = explorer.replay(finding.options)
+        finding.complaint = readable(self.symbols, ending or finding.complaint)
         columns = [thread.hart for thread in threads]
         picture = draw(self, events, columns)
         places = "\n".join(f"  hart {hart}: {self.where(hart)}" for hart in columns)
         stored = self._store(explorer, finding)
-        lines = [
-            f"{ending or finding.complaint}",
+        how = (
             f"found in schedule {finding.schedules} of the {finding.model} memory model,"
-            f" with {finding.switches} switches between harts:",
+            f" with {finding.switches} switches between harts:"
+        )
+        lines = [
+            finding.complaint,
+            textwrap.fill(how, width()),
             "",
             picture,
             "",
@@ -233,9 +288,9 @@ class Scene:
             places,
         ]
         if hint:
-            lines += ["", f"Hint: {hint}"]
+            lines += ["", textwrap.fill(f"Hint: {hint}", width(), subsequent_indent=" " * 6)]
         if stored is not None:
-            lines += ["", f"To look at it in the debugger: make replay CASE={stored}"]
+            lines += ["", "To look at it in the debugger:", f"make replay CASE={stored}"]
         return "\n".join(lines)
 
     def _store(self, explorer: Explorer, finding: Finding) -> str | None:

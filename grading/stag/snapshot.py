@@ -119,7 +119,11 @@ class KernelMemory:
 
     def translate(self, va: int) -> int:
         """Physical address by the hart's table, whatever the rights."""
-        pa, flags, _ = walk(self.world, self.hart, va)
+        watching, self.world.watching = self.world.watching, False  # nobody touches it
+        try:
+            pa, flags, _ = walk(self.world, self.hart, va)
+        finally:
+            self.world.watching = watching
         if not flags:
             raise StagError(f"nothing is mapped at {va:#x}")
         return pa | va & PAGE - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -60,10 +60,20 @@ class Member:
     offset: int
     size: int
     count: int  # elements if it is an array, else 1
+    members: dict[str, Member] = field(default_factory=dict, compare=False)  # of a structure
 
     @property
     def stride(self) -> int:
         return self.size // self.count if self.count else 0
+
+    def path(self, offset: int, size: int) -> str:
+        """As C names so many bytes there: `cache[3].entry`."""
+        text = self.name
+        if self.count > 1 and size <= self.stride:
+            index, offset = divmod(offset, self.stride)
+            text += f"[{index}]"
+        inner = _path(self.members, offset, size)
+        return f"{text}.{inner}" if inner else f"{text}+{offset:#x}" if offset else text
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,10 @@ class Struct:
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
+
+    def path(self, offset: int, size: int = 8) -> str:
+        """As C names so many bytes there; "" if no member is there."""
+        return _path(self.members, offset, size)
 
     def decode(self, data: bytes) -> dict[str, int]:
         """The members of up to 8 bytes as numbers."""
@@ -253,6 +267,25 @@ class Symbols:
         return Struct(name, entry.attributes["DW_AT_byte_size"].value, members)
 
     @cached_property
+    def _variables(self) -> dict[str, DIE]:
+        return {
+            entry.attributes["DW_AT_name"].value.decode(errors="replace"): entry
+            for unit in self._dwarf.iter_CUs()
+            for entry in unit.get_top_DIE().iter_children()
+            if entry.tag == "DW_TAG_variable"
+            and {"DW_AT_name", "DW_AT_type"} <= set(entry.attributes)
+        }
+
+    def variable(self, name: str) -> Member | None:
+        """The layout of a variable outside of functions, if it is known."""
+        entry = self._variables.get(name)
+        if entry is None:
+            return None
+        size, count, inner = _size(entry.get_DIE_from_attribute("DW_AT_type"))
+        parts = {part.name: part for part in _members(inner, 0)} if inner else {}
+        return Member(name, 0, size, count, parts)
+
+    @cached_property
     def _lines(self) -> tuple[list[int], list[Line | None]]:
         rows: dict[int, Line | None] = {}
         for unit in self._dwarf.iter_CUs():
@@ -281,6 +314,13 @@ class Symbols:
         return lines[index] if index >= 0 else None
 
 
+def _path(members: dict[str, Member], offset: int, size: int) -> str:
+    for member in members.values():
+        if member.offset <= offset < member.offset + member.size:
+            return member.path(offset - member.offset, size)
+    return ""
+
+
 def _members(entry: DIE, base: int) -> Iterator[Member]:
     """Members, those of nameless inner structures and unions included."""
     for child in entry.iter_children():
@@ -291,7 +331,8 @@ def _members(entry: DIE, base: int) -> Iterator[Member]:
         size, count, inner = _size(child.get_DIE_from_attribute("DW_AT_type"))
         name = child.attributes.get("DW_AT_name")
         if name is not None:
-            yield Member(name.value.decode(), offset, size, count)
+            parts = {part.name: part for part in _members(inner, 0)} if inner else {}
+            yield Member(name.value.decode(), offset, size, count, parts)
         elif inner is not None:
             yield from _members(inner, offset)
 
@@ -308,7 +349,7 @@ def _size(entry: DIE) -> tuple[int, int, DIE | None]:
             return 0, 1, None
         entry = entry.get_DIE_from_attribute("DW_AT_type")
     if entry.tag == "DW_TAG_array_type":
-        size, _, _ = _size(entry.get_DIE_from_attribute("DW_AT_type"))
+        size, inside, inner = _size(entry.get_DIE_from_attribute("DW_AT_type"))
         count = 1
         for child in entry.iter_children():
             if child.tag == "DW_TAG_subrange_type":
@@ -318,7 +359,7 @@ def _size(entry: DIE) -> tuple[int, int, DIE | None]:
                     count *= child.attributes["DW_AT_upper_bound"].value + 1
                 else:
                     count = 0
-        return size * count, count, None
+        return size * count, inside * count, inner
     size = 8 if entry.tag == "DW_TAG_pointer_type" else 0
     if "DW_AT_byte_size" in entry.attributes:
         size = entry.attributes["DW_AT_byte_size"].value
