@@ -9,7 +9,7 @@ contract allows them to: full of rubbish.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from stag import addressmap
@@ -30,6 +30,9 @@ ENOMEM = 12
 RUBBISH = bytes.fromhex("a7a5a3a1b7b5b3b1")  # as an entry: valid, and a leaf
 GP, TP, A1 = 3, 4, 11
 LOW, HIGH = 64 * MIB, 32 * MIB  # where pages come from, above the start of RAM
+TABLES_MAX = 128  # what one call may take: with leaves of 4 KiB it is far more …
+CALLS_MAX = 4000  # … and in how many calls of the allocator
+STEPS_MAX = 20000
 TABLE_MODES = {3: 8, 4: 9}  # levels: satp's mode
 
 Answer = Callable[[list[int]], int]  # from a function's arguments to its result
@@ -62,6 +65,7 @@ class PageSource:
     end: int
     out: dict[int, int] = field(default_factory=dict)  # linear address: count
     handed_out: int = 0
+    taken: int = 0  # off a list, or directly
     left: int = 1 << 40  # pages until there are none
 
     def page(self, clear: bool = False) -> int:
@@ -93,6 +97,7 @@ class PageSource:
     # The functions of page_alloc.h
 
     def page_alloc(self) -> int:
+        self.taken += 1
         return self._take()
 
     def page_free(self, page: int) -> int:
@@ -118,6 +123,7 @@ class PageSource:
             )
         self.bench.set_word(pages, self.bench.word(page))
         self.bench.set_word(page, 0)
+        self.taken += 1
         return page
 
     def page_list_drop(self, pages: int) -> int:
@@ -206,6 +212,7 @@ class Bench:
         answers |= {harts.address(name): lambda a: 0 for name in skipped}
         targets = {harts.address(place) for place in places}
         trap = harts.address("boot_trap")
+        calls, tables = 0, self.pages.taken
         with remote.breakpoints(*answers, *targets, trap):
             while True:
                 at = harts.run(*answers, *targets, trap, harts=[self.hart]).address
@@ -213,8 +220,20 @@ class Bench:
                     return at
                 if at == trap:
                     self._fail_by_trap()
+                calls += 1
+                if calls > CALLS_MAX or self.pages.taken - tables > TABLES_MAX:
+                    self._fail_by_small_leaves(calls, self.pages.taken - tables)
                 arguments = remote.general_registers(self.hart)[A0 : A0 + ARGUMENTS]
                 harts.return_now(self.hart, answers[at](arguments) & MASK)
+
+    def _fail_by_small_leaves(self, calls: int, tables: int) -> None:
+        fail(
+            expected="leaves of 2 MiB and 1 GiB where the alignment of both addresses allows them",
+            found=f"{tables} pages taken for tables, {calls} calls of page_alloc.h, and no end",
+            where="called from "
+            + self.system.symbols.describe(self.system.remote.register(self.hart, "ra")),
+            hint="with leaves of 4 KiB each 2 MiB takes a table; does your loop come to an end?",
+        )
 
     def _fail_by_trap(self) -> None:
         cause, pc, address, satp = (
@@ -240,6 +259,29 @@ class Bench:
         result = remote.register(self.hart, "a0")
         remote.restore_registers(self.hart, saved)
         return result
+
+    def steps(self, function: str, *arguments: int) -> Iterator[int]:
+        """Call a function, one instruction at a time, which it gives before it
+        is executed."""
+        harts, symbols = self.system.harts, self.system.symbols
+        answers = {harts.address(name): answer for name, answer in self.pages.answers.items()}
+        harts.begin_call(self.hart, function, *arguments)
+        back, pc = self.system.remote.register(self.hart, "ra"), symbols[function]
+        for _ in range(STEPS_MAX):
+            if pc == back:
+                return
+            if pc in answers:
+                given = self.system.remote.general_registers(self.hart)[A0 : A0 + ARGUMENTS]
+                harts.return_now(self.hart, answers[pc](given) & MASK)
+                pc = self.system.remote.pc(self.hart)
+            else:
+                yield symbols.instruction(pc) or 0
+                pc = harts.step(self.hart, pc)
+        fail(
+            expected=f"{function} returns",
+            found=f"it has not after {STEPS_MAX} instructions",
+            where=self.where(),
+        )
 
     def run_to_kernel_table(self) -> None:
         """Run the given part of the boot to the call of kernel_table_init. The

@@ -3,12 +3,14 @@ way from _start."""
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from paging_bench import BOOT_TREE_MAP, GIB, MIB, walk_text
 from stag import addressmap
 from stag.addressmap import KERNEL_IMAGE, LINEAR_MAP
+from stag.errors import GuestHang
 from stag.harts import RA, SP
 from stag.images import move_load_address
 from stag.pagetable import PAGE, A, D, PageTable, R, U, W, X, rights_text
@@ -18,6 +20,7 @@ from stag.system import System
 from stag.verdict import check, fail
 
 SV39 = 8
+AUIPC, ADDI = 0x17, 0x13
 STEPS = 400  # paging_on is a few instructions
 SAVED = [8, 9, *range(18, 28)]  # s0 … s11
 
@@ -59,10 +62,39 @@ class FirstTable:
             )
 
 
-def run_boot_table_make(system: System, at: int = 0) -> FirstTable:
+def signed(value: int, bits: int) -> int:
+    return (value & (1 << bits) - 1) - (value >> bits - 1 & 1) * (1 << bits)
+
+
+def move_image_end(system: System, by: int) -> None:
+    """Make the code believe that image_end is further up: wherever it forms
+    that address (or one a little above it), by auipc and addi, with the MMU off."""
+    if by == 0:
+        return
+    symbols = system.symbols
+    end = symbols["image_end"]
+    text = next(segment for segment in symbols.segments if segment.executable)
+    data = system.physical.read(system.load_address + text.virtual - KERNEL_IMAGE, text.size)
+    words = struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+    for at, word in enumerate(words):
+        if word & 0x7F != AUIPC:
+            continue
+        upper = text.virtual + 4 * at + signed(word & 0xFFFFF000, 32)
+        low = [
+            signed(add >> 20, 12)
+            for add in words[at + 1 : at + 17]
+            if add & 0x707F == ADDI and add >> 15 & 31 == word >> 7 & 31
+        ]
+        if low and 0 <= upper + low[0] - end <= 2 * MIB:
+            here = system.load_address + text.virtual - KERNEL_IMAGE + 4 * at
+            system.physical.set_u32(here, word + by & 0xFFFFFFFF)
+
+
+def run_boot_table_make(system: System, at: int = 0, larger: int = 0) -> FirstTable:
     """Up to the return of boot_table_make; with the devicetree at another
-    address."""
+    address, or with an image that is larger."""
     hart = system.run_to_entry()
+    move_image_end(system, larger)
     if at:
         system.physical.write(at, system.read_devicetree(hart).flatten())
         system.remote.set_register(hart, "a1", at)
@@ -157,6 +189,14 @@ def test_first_table_maps_the_image(boot) -> None:
     check_image(run_boot_table_make(boot(harts=1)))
 
 
+def test_image_of_several_leaves(boot) -> None:
+    """An image that is 4 MiB larger takes two leaves of 2 MiB more."""
+    first = run_boot_table_make(boot(harts=1), larger=4 * MIB)
+    size = first.system.symbols["image_end"] - KERNEL_IMAGE + 4 * MIB
+    what = f"an image of {size:#x} bytes"
+    first.check_maps(KERNEL_IMAGE, first.load_address, size, R | W | X, what)
+
+
 def test_first_table_maps_its_code(boot) -> None:
     check_code(run_boot_table_make(boot(harts=1)))
 
@@ -166,8 +206,9 @@ def test_first_table_maps_the_devicetree(boot) -> None:
 
 
 def test_devicetree_across_a_gib(boot) -> None:
-    """It may lie anywhere, half of it behind a multiple of a GiB."""
-    check_devicetree(run_boot_table_make(boot(harts=1, memory="3G"), at=0xC0000000 - 0x400))
+    """It may lie anywhere, half of it behind a multiple of a GiB, and in
+    another GiB than the kernel."""
+    check_devicetree(run_boot_table_make(boot(harts=1, memory="3G"), at=0x100000000 - 0x400))
 
 
 def test_first_table_entries(boot) -> None:
@@ -216,6 +257,31 @@ def test_linear_map_of_the_boot(boot) -> None:
             va = LINEAR_MAP + at - base
             for offset in (0, here - PAGE):
                 first.check_maps(va + offset, at + offset, PAGE, R | W, "RAM in the linear map")
+
+
+def test_load_address_that_cannot_work(boot) -> None:
+    """No multiple of 2 MiB, or where the address map has other things."""
+    for address, why in (
+        (0x80201000, "no multiple of 2 MiB"),
+        ((1 << 38) + 2 * MIB, "not below 256 GiB"),
+    ):
+        system = boot(harts=1)
+        hart = system.run_to_entry()
+        low = system.load_address - KERNEL_IMAGE
+        system.harts.run(system.symbols["boot_table_make"] + low, harts=[hart])
+        system.remote.set_register(hart, "a0", address)
+        back = system.remote.register(hart, "ra")
+        stopped = system.symbols["stop"] + low
+        try:
+            at = system.harts.run(back, stopped, harts=[hart]).address
+        except GuestHang:
+            at = 0
+        check(
+            at == stopped,
+            expected=f"boot_table_make calls stop for load address {address:#x}, which is {why}",
+            found="it returned" if at else "it neither stopped nor returned",
+            where=f"boot_table_make({address:#x}, …), the MMU off",
+        )
 
 
 def test_load_addresses(boot, kernel: Path, symbols: Symbols, tmp_path: Path) -> None:

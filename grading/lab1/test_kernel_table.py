@@ -12,11 +12,21 @@ from stag.addressmap import KERNEL_IMAGE, LINEAR_MAP, Piece
 from stag.devicetree import Devicetree, Node
 from stag.images import move_load_address
 from stag.pagetable import PageTable
+from stag.remote import PC
 from stag.symbols import Symbols
 from stag.verdict import check, fail
 
 GIB = 1 << 30
 SPACE_END = 1 << 64
+CSR_SATP = 0x180
+NOT_TO_BE_MAPPED = (
+    (0x40000000, 0x2000),
+    (0x85FFE000, 0x4000),
+    (0x88000000, 0x1000),
+    (0x8D000000, 0x45000),
+    (0x8D010000, 0x1000),
+    (0x8E0FF000, 0x1000),
+)
 
 
 @pytest.fixture
@@ -136,14 +146,66 @@ def test_kernel_table_sv48(boot) -> None:
     )
 
 
+def writes_satp(word: int) -> bool:
+    """csrrw and its like, but no csrr: what sets or clears no bit is a read."""
+    kind = word >> 12 & 7
+    writes = kind in (1, 5) or (kind in (2, 3, 6, 7) and bool(word >> 15 & 31))
+    return word & 0x7F == 0x73 and word >> 20 == CSR_SATP and writes
+
+
+def test_a_machine_without_sv48(boot) -> None:
+    """… ignores the write of satp: here the grader passes over it."""
+    bench = make_bench(boot(harts=1, mmu="sv48"))
+    symbols, remote = bench.system.symbols, bench.system.remote
+    text = next(segment for segment in symbols.segments if segment.executable)
+    code = range(text.virtual, text.virtual + text.size, 4)
+    writes = [at for at in code if writes_satp(symbols.instruction(at) or 0)]
+    bench.run_to_kernel_table()
+    back = remote.register(bench.hart, "ra")
+    for _ in range(4):
+        at = bench.run(*writes, "stop", back)
+        if at not in writes:
+            break
+        old = symbols.instruction(at) or 0
+        registers = remote.general_registers(bench.hart)
+        if old >> 7 & 31:
+            registers[old >> 7 & 31] = remote.register(bench.hart, "satp")
+        registers[PC] = at + 4
+        remote.set_general_registers(bench.hart, registers)
+    check(
+        at == symbols["stop"],
+        expected="kernel_table_init reads satp back, and calls stop if the machine has no Sv48",
+        found="it returned" if at == back else "it writes satp again and again",
+        where="the write of satp was ignored, as on a machine without that mode",
+    )
+
+
+def test_a_device_out_of_reach(bench: Bench) -> None:
+    bench.run_to_kernel_table()
+    symbols = bench.system.symbols
+    offset = symbols.struct("machine_description")["power"].offset
+    address = 1 << 40
+    bench.set_word(symbols["machine_description"] + offset, address)
+    back = bench.system.remote.register(bench.hart, "ra")
+    check(
+        bench.run("stop", back) != back,
+        expected="kernel_table_init calls stop for a device that is not below user_end()",
+        found="it returned",
+        where=f"the power switch is at {address:#x}, with Sv39",
+    )
+
+
 def other_machine(tree: Devicetree) -> Devicetree:
-    """RAM in two pieces, part of which may not be mapped."""
+    """RAM in two pieces, parts of which may not be mapped: in the middle, one
+    in another, at the end and across it, and some where no RAM is."""
     tree.set_memory((0x80000000, 96 * MIB), (0x8C000000, 33 * MIB))
     areas = tree.root.children.setdefault("reserved-memory", Node())
-    areas.set_wide("reg", 0x8D000000, 0x45000)
-    area = areas.children.setdefault("secret@8d000000", Node())
-    area.set_wide("reg", 0x8D000000, 0x45000)
-    area.properties["no-map"] = b""
+    for start, size in NOT_TO_BE_MAPPED:
+        area = areas.children.setdefault(f"secret@{start:x}", Node())
+        area.set_wide("reg", start, size)
+        area.properties["no-map"] = b""
+    used = areas.children.setdefault("used@8c400000", Node())
+    used.set_wide("reg", 0x8C400000, 0x3000)
     return tree
 
 

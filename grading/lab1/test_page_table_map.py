@@ -133,6 +133,78 @@ def test_new_tables_are_empty(bench: Bench) -> None:
     )
 
 
+def orders_stores(word: int) -> bool:
+    """A fence that keeps earlier stores before later ones."""
+    return word & 0x707F == 0x0F and bool(word >> 24 & 1) and bool(word >> 20 & 1)
+
+
+def is_release(word: int) -> bool:
+    """An atomic instruction with .rl."""
+    return word & 0x7F == 0x2F and bool(word >> 25 & 1)
+
+
+def test_tables_are_seen_empty(bench: Bench) -> None:
+    """As soon as the pointer to it is stored another hart's walk may read a
+    table: step by step, when is that, and what had been cleared by then?"""
+    root = bench.new_table()
+    va = HERE + 3 * GIB + 4 * MIB
+    pages = listed(bench, 2)
+    physical = bench.physical
+    new = [page - bench.linear_offset for page in bench.pages.listed(pages)]
+    clear: set[int] = set()  # before the last fence
+    level, last = 2, 0
+    slot = root - bench.linear_offset + (va >> 30 & 511) * 8
+    for word in bench.steps("page_table_make", root, va, 0, pages):
+        pointer = physical.u64(slot)
+        if pointer & V:
+            table = (pointer >> 10) * PAGE
+            left = sum(byte != 0 for byte in physical.read(table, PAGE)[::8])
+            check(
+                left == 0,
+                expected="a new table is empty before the pointer to it is stored",
+                found=f"the pointer at level {level} is stored, and {left} entries of the table"
+                " are not cleared yet",
+                where=bench.where(),
+                hint="another hart may walk there as soon as the pointer can be read",
+            )
+            check(
+                table in clear or is_release(last),
+                expected="between the clearing of a table and the store of the pointer to it, a"
+                " fence (or a store with release): another hart sees them in this order",
+                found=f"none before the pointer at level {level}",
+                where=bench.where(),
+                hint="pte_publish, not pte_store",
+            )
+            level -= 1
+            if level == 0:
+                return
+            slot = table + (va >> 12 + 9 * level & 511) * 8
+        if orders_stores(word):
+            clear |= {page for page in new if not any(physical.read(page, PAGE))}
+        last = word
+    check(False, "page_table_make makes two tables", f"{2 - level} of them")
+
+
+def test_make_stops_at_a_leaf(bench: Bench) -> None:
+    """… which it would take for a table, and write into somebody's memory."""
+    root = bench.new_table()
+    check_make(bench, root, 3, 0x1000, 0)
+    for va, level, pa, bits in ((HERE, 1, 0x83000000, X), (LINEAR, 2, 0x80000000, R | W)):
+        bench.put(root, 3, va, entry(pa, V | bits | A | D), level)
+        saved = bench.system.remote.save_registers(bench.hart)
+        end = bench.call(
+            "page_table_make", root, va, 0, listed(bench, 3), ends=("panic_assert", "panic", "stop")
+        )
+        check(
+            isinstance(end, str),
+            expected=f"page_table_make asserts that no leaf is on the way: at level {level} of"
+            f" {va:#x} there is one",
+            found=f"it returns {end:#x}" if isinstance(end, int) else "",
+            where=walk_text(bench.table(root, 3), va),
+        )
+        bench.system.remote.restore_registers(bench.hart, saved)
+
+
 def describe_pointer(pointer: Entry, problem: str) -> str:
     return f"{pointer.value:#x} at level {pointer.level} for {pointer.va:#x}: {problem}"
 
@@ -203,7 +275,7 @@ def check_missing(bench: Bench, levels: int, ranges: list[tuple[int, int]]) -> N
             found == wanted,
             expected=f"page_table_missing says {wanted} for [{va:#x}, {end:#x})",
             found=f"it says {found}",
-            where=walk_text(table, va),
+            where=f"{walk_text(table, va)}\n{walk_text(table, end - PAGE)}",
         )
     check(
         bench.contents(root, levels) == before and bench.pages.handed_out == 0,

@@ -11,10 +11,11 @@
 extern uint64_t boot_satp;
 
 /*
- * Make the first table, Sv39: the GiB with this code at its physical address,
- * the image at KERNEL_IMAGE, both with all rights; the devicetree at
- * BOOT_TREE_MAP, to be read. A and D are set. Sets image_offset and boot_satp.
- * Returns the satp value. Runs with the MMU off.
+ * Make the first table, Sv39: the image at KERNEL_IMAGE, with all rights; this
+ * code at its physical address, to be executed at least; the devicetree at
+ * BOOT_TREE_MAP, to be read at least. A is set, and D with W. Sets image_offset
+ * and boot_satp. Returns the satp value. Stops if load_address is no multiple of
+ * 2 MiB or not below 256 GiB. Runs with the MMU off.
  */
 uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address);
 

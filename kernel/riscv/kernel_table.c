@@ -108,6 +108,7 @@ void kernel_table_init(bool sv48)
 
     /* A mode that the machine does not have leaves satp as it was. */
     uint64_t satp = asid_satp(phys_from_linear(template), 0);
+    sfence_vma_all(); /* what was stored comes before the walks that read it */
     csr_write(satp, satp);
     sfence_vma_all();
     if (csr_read(satp) != satp)

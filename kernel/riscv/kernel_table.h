@@ -9,8 +9,9 @@
  * Make what all kernel tables share, with the rights that it keeps, and switch
  * to that: the image, the linear map of all RAM but what is reserved as no-map,
  * and the devices that the kernel drives (UART and power: a page each, PLIC; not
- * the clock). Calls page_table_init. Once, on the boot hart, when pages can be
- * allocated.
+ * the clock). Stops if a device is not below user_end(), or if the hart has no
+ * such mode and leaves satp as it was. Calls page_table_init. Once, on the boot
+ * hart, when pages can be allocated.
  */
 void kernel_table_init(bool sv48);
 

@@ -1,6 +1,6 @@
 /*
  * Page tables: contract. Sv39 has 3 levels, Sv48 has 4; level 0 is the leaves
- * of 4 KiB. Privileged manual, sections 11.4 and 11.5.
+ * of 4 KiB. Privileged manual: Sv39, Sv48.
  *
  *  63    54 53             10 9   8 7 6 5 4 3 2 1 0
  * +--------+-----------------+-----+-+-+-+-+-+-+-+-+
@@ -114,15 +114,16 @@ pte_t *page_table_walk(struct page_table *root, uint64_t va);
 /*
  * The entry at `level` that covers `va`. Tables that are missing are made from
  * pages taken off `tables`, which must hold enough (page_table_missing); what
- * is in those pages is unknown. No larger leaf may stand there. A new table's
- * count starts at zero; each pointer made counts in its table. The caller counts
- * what it puts into the entry.
+ * is in those pages is unknown. A new table is empty before the pointer to it
+ * can be seen (pte_publish). No larger leaf may stand there: that is asserted. A
+ * new table's count starts at zero; each pointer made counts in its table. The
+ * caller counts what it puts into the entry.
  */
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
                        struct page_list *tables);
 
 /* How many tables page_table_make would make for the 4 KiB pages from va to
- * end - 1, as the tables stand now. */
+ * end - 1, as the tables stand now. No larger leaf may stand there. */
 uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end);
 
 /*
