@@ -20,7 +20,7 @@
 #define ENTRY_FIRST     (ENTRY_ALLOCATED + ENTRY_COUNT_ONE) /* with count 1 */
 
 /* Free pages that were taken out of use together, linked by their entries, in
- * any order. Empty: first and last are 0. */
+ * any order. Empty: all 0. */
 struct page_chain {
     uint64_t *first, *last;
     uint64_t count;
@@ -37,7 +37,8 @@ struct page_list {
  * harts' are set by boot.c), pages_free counts all pages. */
 void page_alloc_init(void);
 
-/* A page with count 1 and unknown contents, or 0 if there is none left. */
+/* A page with count 1 and unknown contents, or 0 if none is left in this hart's
+ * cache, in the queue or above the marks: other harts' caches may hold some. */
 __attribute__((warn_unused_result)) void *page_alloc(void);
 
 /* A page with count 1 goes back. Anything else panics and names the caller: a
@@ -45,22 +46,24 @@ __attribute__((warn_unused_result)) void *page_alloc(void);
  * bank, or a page above its bank's mark (which has no entry to look at yet). */
 void page_free(void *page);
 
-/* One more count for an allocated page; else it panics, as page_free does for
- * what is no page. Any hart, no lock, beside others for the same page. */
+/* One more count, for a page of which the caller holds one: that is not checked.
+ * What is no page panics, as in page_free. Any hart, no lock, beside others for
+ * the same page. */
 void page_get(void *page);
 
-/* One less; a page that reaches zero is added to the chain. A free page, or one
- * with count 0, panics. Any hart, no lock, beside others for the same page. */
+/* One less; a page that reaches zero is added to the chain. What is no page, a
+ * free page, or one with count 0, panics. Any hart, no lock, beside others for
+ * the same page. */
 void page_put(void *page, struct page_chain *chain);
 
-/* Free a whole chain: one atomic swap, however long it is. The chain is empty
- * afterwards; an empty one may be given. */
+/* Free a whole chain, a long one in the same time as a short one: with a queue
+ * that is one atomic swap. It is empty afterwards; an empty one may be given. */
 void page_free_chain(struct page_chain *chain);
 
 /*
  * The count of a page table (page_table.h), under the lock of its space.
- * page_count_add returns the count after the change; a count may be zero for
- * as long as the lock is held.
+ * page_count_add returns the count after the change; a count may be zero, never
+ * less, for as long as the lock is held.
  */
 uint64_t page_count_add(void *page, int64_t change);
 

@@ -51,6 +51,10 @@ class Bank:
         return self.size // PAGE
 
 
+def entries(count: int) -> str:
+    return f"{count} entry" if count == 1 else f"{count} entries"
+
+
 def read_banks(symbols: Symbols, memory: Words) -> list[Bank]:
     fields = symbols.struct("bank").members
     banks = []
@@ -201,10 +205,16 @@ class Bench:
             if entry == last:
                 break
             entry = self.scene.memory().u64(entry)
+        if len(set(pages)) < len(pages):
+            found = "the links lead in a circle"
+        elif count and entry != last:
+            found = f"{count} entries on, the links have not come to the chain's last"
+        else:
+            found = f"from first to last they lead to {entries(len(pages))}"
         check(
-            len(pages) == count and entry == last and len(set(pages)) == count,
-            expected=f"the entries from the chain's first to its last are {count}, its count",
-            found=f"{len(pages)} entries, {len(set(pages))} of them different",
+            len(set(pages)) == count and entry == last,
+            expected=f"links lead from the chain's first to its last; its count is {count}",
+            found=found,
             hint="a page that reaches zero is linked in at one end, and counted",
         )
         return pages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allocator_bench import Bench
+from allocator_bench import CACHE_SIZE, Bench
 from stag.explore import Thread
 from stag.model import Call
 from stag.timeline import place
@@ -38,15 +38,32 @@ def test_cached_pages_are_the_harts_own(bench: Bench) -> None:
     )
 
 
+def check_cache_top(bench: Bench, what: str) -> None:
+    """hart.h: the stack of free pages has room for so many above its floor."""
+    scene, hart = bench.scene, bench.scene.hart_page(0)
+    top = scene.field(hart, "hart", "cache_top")  # the hart page has two addresses
+    physical = scene.memory(0).translate
+    distance = physical(top) - physical(hart) - scene.offset("hart", "cache")
+    element = scene.symbols.struct("cached_page").size
+    check(
+        0 <= distance <= CACHE_SIZE * element,
+        expected=f"cache_top points into the hart's cache, from cache[0] to cache[{CACHE_SIZE}],"
+        f" {what}",
+        found=f"it points to cache[{distance / element:g}]",
+        hint="look whether the cache is full before a page is pushed, not after that",
+    )
+
+
 def test_queue_is_touched_rarely(bench: Bench) -> None:
     """Once for a batch, by a hart that only allocates or only frees."""
     pages: list[int] = []
     for name, what in (("page_alloc", "allocated"), ("page_free", "freed")):
         touching = 0
-        for _ in range(MANY):
+        for n in range(1, MANY + 1):
             arguments = (pages.pop(),) if name == "page_free" else ()
             touching += bool(bench.shared_words(0, name, *arguments))
             result = bench.scene.call(0, name, *arguments)
+            check_cache_top(bench, f"after {name}, time {n} in a row")
             if name == "page_alloc":
                 bench.entry_address(result)
                 pages.append(result)

@@ -20,10 +20,18 @@ def test_chain_comes_back(full: Bench, count: int) -> None:
 
 def test_empty_chain(full: Bench) -> None:
     pages = full.next_pages(3)
-    empty = full.structure()
+    empty, chain = full.structure(), full.chain(pages)
     full.scene.call(0, "page_free_chain", empty)
-    full.scene.call(0, "page_free_chain", full.chain(pages))
+    full.scene.call(0, "page_free_chain", chain)
     full.scene.call(0, "page_free_chain", empty)
+    for name in ("first", "last", "count"):
+        value = full.scene.field(chain, "page_chain", name)
+        check(
+            value == 0,
+            expected="page_free_chain leaves the chain empty: first, last and count are 0",
+            found=f"{name} is {value:#x}",
+            where="page_free_chain (kernel/page_alloc.c)",
+        )
     check_all_come_back(full, pages, "a chain of 3 pages between empty ones", 0)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from allocator_bench import ALLOCATED, PAGE, TABLE_HINT, WORD, Bench
+from allocator_bench import ALLOCATED, PAGE, TABLE_HINT, WORD, Bench, read_banks
+from refusals import WILD, Prepare, panic_of
+from stag.scene import Scene
 from stag.verdict import check
 
 SOME = 100
@@ -74,6 +78,40 @@ def test_put_to_zero_joins_the_chain(bench: Bench) -> None:
         )
 
 
+def chained(bench: Bench) -> int:
+    page = bench.take()
+    bench.chain([page])
+    return page
+
+
+def without_count(bench: Bench) -> int:
+    page = bench.take()
+    bench.scene.call(0, "page_count_add", page, -1)
+    return page
+
+
+NO_PAGE = {name: WILD[name] for name in ("null", "user", "middle", "behind")}
+PUT = {"free": ("a free page", chained), "count-0": ("a page with count 0", without_count)}
+
+
+@pytest.mark.parametrize(
+    ("function", "what", "prepare"),
+    [
+        pytest.param(function, *case, id=f"{function}-{name}")
+        for function, cases in (("page_get", NO_PAGE), ("page_put", NO_PAGE | PUT))
+        for name, case in cases.items()
+    ],
+)
+def test_get_and_put_refuse(
+    scene: Callable[[], Scene], function: str, what: str, prepare: Prepare
+) -> None:
+    bench = Bench(scene())
+    page, chain = bench.take(), bench.structure()
+    bench.scene.call(0, "page_get", page)  # is not refused
+    bench.scene.call(0, "page_put", page, chain)
+    panic_of(bench, function, what, prepare(bench), chain)
+
+
 @pytest.mark.parametrize("changes", [(1, 1, -1), (511, -500, -12), (-1, 3, 5), (-1, 512)])
 def test_count_add(bench: Bench, changes: tuple[int, ...]) -> None:
     page, count = bench.take(), 1
@@ -91,10 +129,21 @@ def test_count_add(bench: Bench, changes: tuple[int, ...]) -> None:
 def test_entries_above_the_mark_hold_anything(bench: Bench) -> None:
     """They are not initialised (bank.h): fill them with rubbish first."""
     memory = bench.scene.memory()
+    marks = [bank.marked for bank in bench.banks]
     for bank in bench.banks:
         first = bank.marked // PAGE
-        for index in range(first, min(first + SOME, bank.pages)):
+        for index in range(first, min(first + 2 * SOME, bank.pages)):
             memory.set_u64(bank.entries + index * WORD, (0x5A5A5A5A5A5A5A5A, 7, 3)[index % 3])
     for n in range(SOME):
         page = bench.take()
         bench.check_count(page, 1, f"allocation {n + 1}, with rubbish above the marks before")
+    for bank, mark in zip(read_banks(bench.scene.symbols, memory), marks, strict=True):
+        for page in range(bank.base + mark, bank.base + min(bank.marked, bank.size), PAGE):
+            check(
+                page in bench.held or not bench.entry(page) & ALLOCATED,
+                expected="a page below the mark that nobody has is free: its entry is even",
+                found=f"the entry is {bench.entry(page):#x}",
+                where=f"page {page:#x}, which lay above the mark before",
+                hint="what a refill takes from above a mark lies in the cache: it is free until"
+                " page_alloc returns it",
+            )

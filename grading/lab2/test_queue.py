@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from allocator_bench import CACHE_SIZE, PAGE, Bench
-from stag.errors import GuestPanic
+from allocator_bench import CACHE_SIZE, Bench
+from refusals import CALLER, WILD, Prepare, above_the_mark, panic_of
 from stag.scene import Scene
-from stag.verdict import check, fail
+from stag.verdict import check
 
-NO_PANIC = ("the kernel trapped", "came to no end", "no code is there")
 MANY = 3 * CACHE_SIZE  # more than any hart keeps for itself
 
 
@@ -53,25 +52,11 @@ def test_freed_pages_come_back(full: Bench, count: int) -> None:
         check_all_come_back(full, pages, f"round {turn} of {count} pages freed", 0)
 
 
-def refused(scene: Callable[[], Scene], prepare: Callable[[Bench], int], what: str) -> None:
-    """page_free(prepare()) panics."""
+def refused(scene: Callable[[], Scene], prepare: Prepare, what: str) -> str:
+    """page_free(prepare()) panics: with what text."""
     bench = Bench(scene())
     bench.free(bench.take())  # is not refused
-    page = prepare(bench)
-    try:
-        bench.scene.call(0, "page_free", page)
-    except GuestPanic as panic:
-        check(
-            not any(text in str(panic) for text in NO_PANIC),
-            expected=f"page_free of {what} panics",
-            found=str(panic),
-        )
-        return
-    fail(
-        expected=f"page_free of {what} ({page:#x}) panics and names the caller",
-        found="it returned",
-        where="page_free (kernel/page_alloc.c)",
-    )
+    return panic_of(bench, "page_free", what, prepare(bench))
 
 
 def twice(bench: Bench) -> int:
@@ -111,33 +96,9 @@ def chained(bench: Bench) -> int:
     ids=["at-once", "later", "other-hart", "chained"],
 )
 def test_double_free_panics(
-    scene: Callable[[], Scene], prepare: Callable[[Bench], int], what: str
+    scene: Callable[[], Scene], prepare: Prepare, what: str
 ) -> None:
     refused(scene, prepare, what)
-
-
-def largest(bench: Bench) -> int:
-    return max(range(len(bench.banks)), key=lambda i: bench.banks[i].size)
-
-
-WILD: dict[str, tuple[str, Callable[[Bench], int]]] = {
-    "null": ("0", lambda bench: 0),
-    "user": ("an address of a program", lambda bench: 0x1000000),
-    "image": ("the kernel's code", lambda bench: bench.scene.symbols["page_free"] & -PAGE),
-    "middle": ("an address inside of a page", lambda bench: bench.take() + 64),
-    "table": (
-        "the page allocation table",
-        lambda bench: bench.banks[largest(bench)].entries,
-    ),
-    "behind": (
-        "the address behind the last bank",
-        lambda bench: bench.banks[-1].base + bench.banks[-1].size,
-    ),
-    "physical": (
-        "a physical address",
-        lambda bench: bench.scene.memory().translate(bench.take()),
-    ),
-}
 
 
 @pytest.mark.parametrize("name", WILD)
@@ -146,17 +107,29 @@ def test_wild_free_panics(scene: Callable[[], Scene], name: str) -> None:
     refused(scene, prepare, what)
 
 
-def test_free_above_the_mark_panics(scene: Callable[[], Scene]) -> None:
-    """Never handed out: its entry may hold anything, that of an allocated page
-    as well."""
+@pytest.mark.parametrize("function", ["page_free", "page_get", "page_put"])
+def test_free_above_the_mark_panics(scene: Callable[[], Scene], function: str) -> None:
+    bench = Bench(scene())
+    bench.free(bench.take())  # is not refused
+    chain = bench.structure()
+    panic_of(bench, function, "a page that was never handed out", above_the_mark(bench), chain)
 
-    def last_page(bench: Bench) -> int:
-        bank = bench.banks[largest(bench)]
-        page = bank.base + bank.size - PAGE
-        bench.scene.memory().set_u64(bench.entry_address(page), 3)
-        return page
 
-    refused(scene, last_page, "a page that was never handed out")
+@pytest.mark.parametrize(
+    ("prepare", "what"),
+    [(twice, "a page that was just freed"), WILD["user"][::-1]],
+    ids=["free", "no-page"],
+)
+def test_refused_free_names_the_caller(
+    scene: Callable[[], Scene], prepare: Prepare, what: str
+) -> None:
+    text = refused(scene, prepare, what)
+    check(
+        CALLER in text,
+        expected=f"called from {CALLER}, page_free of {what} panics and names {CALLER}",
+        found=text,
+        hint="__builtin_return_address(0) in page_free itself; symbol() is its name",
+    )
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 512])

@@ -59,9 +59,19 @@ def test_alloc_while_another_frees(full: Bench) -> None:
     full.share(1)
     page = full.free_to_the_brink(1)
     free = full.reachable(0, 1, 2, 3) + 1
+    check(full.reachable(0) > 0, "hart 0 can allocate what hart 3 freed", "page_alloc returns 0")
+
+    def oracle(scene: Scene) -> str | None:
+        if scene.world.harts[0].results[0] == 0:
+            return (
+                "page_alloc on hart 0 returned 0, but there was a page all the time:"
+                " it had been freed before, and hart 1 only frees"
+            )
+        return full.conserved(free, results(scene, 0))
+
     full.scene.explore(
         [Thread(0, ALLOC), Thread(1, Call("page_free", (page,)))],
-        lambda scene: full.conserved(free, results(scene, 0)),
+        oracle,
         models=STEPS,
         hint="between the swap of the tail and the store behind it the queue is in two pieces",
     )
@@ -183,6 +193,52 @@ def test_chain_while_another_allocates(full: Bench) -> None:
         hint="who follows a link must see the whole chain, and what was done with its pages"
         " before: the store that makes it reachable is a release",
     )
+
+
+def test_last_owner_has_the_page_alone(full: Bench) -> None:
+    """Hart 0 writes to a page and drops its count. Hart 1 drops the other one;
+    if that was the last, it frees the page, gets it again and writes to it."""
+    lists, chains = ([full.structure(), full.structure()] for _ in range(2))
+    memory = full.scene.memory()
+    page, mark = full.next_pages(2)
+    full.scene.call(0, "page_get", page)
+    for at, word in ((lists[0], page), (page, 0), (lists[1], mark)):
+        memory.set_u64(at, word)
+    got_it = False
+
+    def oracle(scene: Scene) -> str | None:
+        nonlocal got_it
+        word = scene.memory().u64
+        if word(lists[1]) == mark:
+            return None  # it got none: the page is in hart 0's chain
+        got_it = True
+        if word(page) != mark:
+            return (
+                f"hart 1 dropped the last count of page {page:#x}, got the page anew and wrote"
+                f" {mark:#x} into it, but it holds {word(page):#x}: that is from hart 0, which"
+                " had dropped its count before"
+            )
+        return None
+
+    full.scene.explore(
+        [
+            Thread(
+                0,
+                Call("page_list_take", (lists[0],)),
+                Call("page_put", (page, chains[0])),
+            ),
+            Thread(
+                1,
+                Call("page_put", (page, chains[1])),
+                Call("page_free_chain", (chains[1],)),
+                Call("page_list_fill", (lists[1], 1, 0)),
+            ),
+        ],
+        oracle,
+        models=BUFFERS,
+        hint="who drops a count is done with the page: its step is a release",
+    )
+    check(got_it, "hart 1 frees the page when it drops the last count", "it never got it")
 
 
 @pytest.mark.parametrize("back", [0, 2], ids=["first", "last"])
