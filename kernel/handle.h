@@ -7,7 +7,8 @@
 #include "executor.h"
 #include "space.h"
 
-/* The object that the handle at `va` names, 0 if there is none of that type.
- * The lock of `space` is held, and keeps the object while it is. */
+/* The object that the handle at `va`, the start of a page, names; 0 if there is
+ * none of that type. The lock of `space` is held, and keeps the object while it
+ * is. */
 struct executor *handle_executor(struct space *space, user_t va);
 struct space *handle_space(struct space *space, user_t va);

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from stag.addressmap import HART_STACK
-from stag.pagetable import PAGE, PageTable, R, U, W, X
+from stag.pagetable import PAGE, A, D, PageTable, R, U, V, W, X
 from stag.remote import PC
 from stag.symbols import Struct
 from stag.system import System
@@ -55,6 +55,20 @@ def pattern(seed: int) -> list[int]:
     """Values for pc (at 0, left 0) and x1 … x31, all different."""
     dice = random.Random(seed)
     return [0, *(dice.getrandbits(64) | 1 << 62 for _ in range(31))]
+
+
+TYPE_NAMES = {MEMORY: "memory", DEVICE: "device", EXECUTOR: "executor", SPACE: "space"}
+
+
+def bits_text(pte: int) -> str:
+    """The bits of an entry as letters, and its type."""
+    bits = zip("VRWXUAD", (V, R, W, X, U, A, D), strict=True)
+    letters = " ".join(letter for letter, bit in bits if pte & bit)
+    return f"{letters or 'no bit'}, type {TYPE_NAMES[pte & TYPE]}"
+
+
+def entry_text(pte: int) -> str:
+    return f"{pte:#x} ({bits_text(pte)})" if pte else "0, nothing"
 
 
 def call_text(function: str, arguments: tuple[int, ...]) -> str:
@@ -175,6 +189,15 @@ class Stage:
         """va: entry, of the user half."""
         return {leaf.va: leaf.value for leaf in self.table(space).leaves() if leaf.va < 1 << 47}
 
+    def executors(self, space: int) -> list[int]:
+        """The space's list of those that have not ended."""
+        found = []
+        at = self.get("space", space, "executors")
+        while at and len(found) < 100:
+            found.append(at)
+            at = self.get("executor", at, "space_next")
+        return found
+
     def state(self, executor: int) -> int:
         return self.get("executor", executor, "state")
 
@@ -223,20 +246,38 @@ class Stage:
 
     # System calls, by their handlers
 
-    def handler(self, function: str, caller: int, *arguments: int, fail_at: int = 0) -> Outcome:
-        """Call the handler of a system call as from this executor. The
-        fail_at-th page_alloc (from 1) finds no page. Objects that lose their last
-        reference are noted, and left."""
+    def set_arguments(self, caller: int, *arguments: int) -> None:
+        """Of a system call that this executor is about to make."""
         at = caller + self.layout("executor")["x"].offset
         for number, value in enumerate(arguments):
             self.set_word(at + 8 * (A0 - 1 + number), value)
+
+    def handler(
+        self,
+        function: str,
+        caller: int,
+        *arguments: int,
+        fail_at: int = 0,
+        resumes: int = 0,
+        look: Mapping[str, Callable[[int], None]] | None = None,
+    ) -> Outcome:
+        """Call the handler of a system call as from this executor. The
+        fail_at-th page_alloc (from 1) finds no page. Objects that lose their last
+        reference are noted, and left. It returns the caller, or `resumes`.
+        `look`: functions at whose start the grader looks, told their argument."""
+        look = look or {}
+        self.set_arguments(caller, *arguments)
         harts, remote = self.system.harts, self.system.remote
         saved = harts.begin_call(self.hart, function, caller)
         back = remote.register(self.hart, "ra")
-        places = {harts.address(name): name for name in ("page_alloc", *RELEASED)}
+        places = {harts.address(name): name for name in ("page_alloc", *RELEASED, *look)}
         outcome = Outcome(0, 0, [])
         with remote.breakpoints(back, *places):
             while (reached := self.run(back, *places)) != back:
+                if places[reached] in look:
+                    look[places[reached]](remote.register(self.hart, "a0"))
+                    remote.pass_breakpoint(self.hart)
+                    continue
                 if places[reached] != "page_alloc":
                     outcome.released.append((places[reached], remote.register(self.hart, "a0")))
                     harts.return_now(self.hart, 0)
@@ -247,10 +288,12 @@ class Stage:
         resumed = remote.register(self.hart, "a0")
         remote.restore_registers(self.hart, saved)
         check(
-            resumed == caller,
-            expected=f"{function} returns the executor that made the call",
-            found=f"{resumed:#x}, not {caller:#x}",
+            resumed == (resumes or caller),
+            expected=f"{function} returns "
+            + (f"who runs now, {resumes:#x}" if resumes else "the executor that made the call"),
+            found=f"{resumed:#x}" + (", which made the call" if resumed == caller else ""),
         )
+        at = caller + self.layout("executor")["x"].offset
         outcome.result = signed(self.word(at + 8 * (A0 - 1)))
         return outcome
 

@@ -20,10 +20,13 @@ from executor_stage import (
     TERMINATED,
     Stage,
     differences,
+    entry_text,
     pattern,
 )
-from stag.pagetable import PAGE
+from stag.model import Event
+from stag.pagetable import PAGE, A, R, U, V
 from stag.verdict import check
+from traced import LOCK_BITS, Guarded, Traced, check_locked, entry_address
 
 FETCH, LOAD, STORE, ILLEGAL_CAUSE, BREAKPOINT, LOAD_ACCESS = 12, 13, 15, 2, 3, 5
 TO_CHILD, TO_PARENT = 0x2000000000, 0x2000001000
@@ -133,6 +136,97 @@ def test_supervisor_is_told(family: Family) -> None:
     check(alive == 1, "a process whose fault is somebody's business lives on", f"alive {alive}")
 
 
+def traced_fault(family: Family) -> list[tuple[str, Event, str]]:
+    """What fault() does to the state words of both, and to the lock and the note of
+    the child, in order: which of them, how, where."""
+    layout = family.stage.layout("executor")
+    words = {name: family.child + layout[name].offset for name in ("state", "lock", "fault_cause")}
+    words["parent's state"] = family.parent + layout["state"].offset
+    traced = Traced(family.stage, *words.values())
+    _, events = traced.call("fault", family.child, LOAD, NOWHERE)
+    names = {traced.key(at): name for name, at in words.items()}
+    return [(names[e.word], e, traced.where(e)) for e in events if e.what != "load"]
+
+
+def test_supervisor_finds_it_at_rest(family: Family) -> None:
+    """Told earlier it might look, and find the executor still running."""
+    state = family.stage.state(family.child)
+    told = False
+    for word, event, where in traced_fault(family):
+        if word == "state":
+            state = event.value
+        elif word == "parent's state" and event.value & EVENT_CHILD and not told:
+            told = True
+            check(
+                not state & EXECUTING,
+                expected="the supervisor is told when the hart has let go of the executor:"
+                " scheduler_release comes before executor_unpark",
+                found=f"EVENT_CHILD is set while the executor's state is {state:#x}, EXECUTING",
+                where=where,
+            )
+    check(told, "EVENT_CHILD is set in the supervisor's state word", "it is not")
+
+
+def test_state_changed_meanwhile(family: Family) -> None:
+    """Another hart may change the state word at any moment: nothing of that is
+    lost, and an executor that was made runnable again goes on."""
+    held, holds = False, 0  # of the executor's lock
+    noted = stopped = None  # in which hold; 0: in none
+    place = ""
+    for word, event, where in traced_fault(family):
+        if word == "lock" and event.mask == LOCK_BITS:
+            held = bool(event.value)
+            holds += held
+        elif word == "fault_cause":
+            noted = holds if held else 0
+        elif word == "state":
+            check(
+                event.what != "store",
+                expected="the state word is changed by one atomic step each time (state.h, rule 1)",
+                found=f"a plain store of {event.value:#x}: what another hart has changed since it"
+                " was read is lost",
+                where=where,
+            )
+            if event.value & STOPPED and stopped is None:
+                stopped, place = holds if held else 0, where
+    check(stopped is not None, "STOPPED is set in the executor's state word", "it is not")
+    check(
+        bool(stopped) and stopped == noted,
+        expected="STOPPED is set in the hold of the executor's lock in which the fault is noted: a"
+        " resume that comes between would forget the fault, and the executor stop after that",
+        found="STOPPED is set " + ("in another hold" if stopped else "without the lock"),
+        where=place,
+    )
+    check_made_runnable(family)
+
+
+def check_made_runnable(family: Family) -> None:
+    """scheduler_release says false: somebody has resumed the executor meanwhile."""
+    stage = family.stage
+    harts, remote = stage.system.harts, stage.system.remote
+    state = stage.state(family.child)
+    harts.begin_call(stage.hart, "fault", family.child, LOAD, NOWHERE)
+    back = remote.register(stage.hart, "ra")
+    release, following = (harts.address(n) for n in ("scheduler_release", "scheduler_next"))
+    reached = stage.run(release, back, following)
+    check(
+        reached == release,
+        expected="the hart lets go of the executor by scheduler_release",
+        found=stage.system.harts.where(stage.hart),
+    )
+    stage.set("executor", family.child, "state", state)
+    harts.return_now(stage.hart, 0)
+    reached = stage.run(back, following)
+    found = remote.register(stage.hart, "a0")
+    check(
+        reached == back and found == family.child,
+        expected="when scheduler_release says false fault returns the executor: it was made"
+        " runnable again, and goes on",
+        found="scheduler_next is called" if reached == following else f"it returns {found:#x}",
+        where="kernel/scheduler.h",
+    )
+
+
 def check_process_ends(family: Family, why: str) -> None:
     stage = family.stage
     next_one = family.fault(LOAD, NOWHERE)
@@ -179,7 +273,7 @@ def check_goes_on(family: Family, cause: int, address: int, what: str) -> None:
         found=f"{'it' if next_one == family.child else 'another one'} runs now, its state is"
         f" {state:#x}, was {before:#x}",
         where=f"cause {cause} at {address:#x}, entry"
-        f" {family.stage.pte(family.child_space, address):#x}",
+        f" {entry_text(family.stage.pte(family.child_space, address))}",
     )
     family.stage.check_locks(family.child_space)
 
@@ -195,6 +289,27 @@ def test_spurious_faults(family: Family) -> None:
     ):
         check_goes_on(family, cause, address, what)
     check(family.told()[0] == FAULT_NONE, "no fault is recorded", f"cause {family.told()[0]}")
+    stage, space = family.stage, family.child_space
+    entry = Guarded("the entry", entry_address(stage, space, READABLE), (space,))
+    check_locked(stage, (entry,), "fault", family.child, LOAD, READABLE)
+    check_flushed(family, WRITABLE)
+
+
+def check_flushed(family: Family, address: int) -> None:
+    """The hart remembers that the page may only be read: after a spurious fault it
+    does no longer."""
+    stage = family.stage
+    traced = Traced(stage)
+    tlb = traced.world.harts[0].tlb
+    key = stage.get("space", family.child_space, "asid"), address // PAGE
+    tlb[key] = stage.pte(family.child_space, address) >> 10, V | R | U | A
+    who, _ = traced.call("fault", family.child, STORE, address + 8)
+    check(
+        who == family.child and key not in traced.world.harts[0].tlb,
+        expected="what the hart remembers of this page goes: sfence_vma_page(address, asid)",
+        found="it is still there, and the program faults for ever",
+        where=f"a spurious store fault at {address + 8:#x} in the space with the number {key[0]}",
+    )
 
 
 TRUE_FAULTS = {
@@ -241,7 +356,7 @@ def test_true_faults(orphan: Family) -> None:
             expected=f"{what} stops the executor",
             found=f"its state is {state:#x}",
             where=f"cause {cause} at {address:#x}, entry"
-            f" {stage.pte(orphan.child_space, address):#x}",
+            f" {entry_text(stage.pte(orphan.child_space, address))}",
         )
         running = next_one
 
@@ -257,5 +372,5 @@ def test_access_to_a_handle(family: Family) -> None:
         next_one == family.parent and bool(state & STOPPED),
         expected="a load from a handle stops the executor",
         found=f"its state is {state:#x}",
-        where=f"the entry is {stage.pte(family.child_space, handle):#x}, without U",
+        where=f"the entry is {entry_text(stage.pte(family.child_space, handle))}",
     )

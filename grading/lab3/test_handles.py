@@ -6,27 +6,37 @@ from dataclasses import dataclass
 
 import pytest
 from executor_stage import (
+    CODE,
     EBADF,
     EEXIST,
     EINVAL,
     ENOMEM,
     ESRCH,
+    EXECUTING,
     EXECUTOR,
     HANDLE,
+    LOOP,
     MEMORY,
     RW,
     SPACE,
+    TERMINATED,
     TYPE,
+    TYPE_NAMES,
+    Outcome,
     Stage,
+    entry_text,
     errno_text,
+    pattern,
 )
 from stag.pagetable import PAGE, R, U, V, X
 from stag.verdict import check
+from traced import Guarded, check_locked, entry_address
 
 TO_EXECUTOR, TO_SPACE, TO_MEMORY, NOTHING = 0x2000000000, 0x2000001000, 0x10000, 0x2000005000
 FRESH = 0x2040000000  # where tables are missing too
 USER_END = 1 << 38
 ALIAS = 1 << 39
+TO_TEAR_DOWN = 1  # in a space's `torn`
 BAD_ADDRESSES = (0, 0x2000002001, USER_END, (1 << 64) - 0x1000, TO_EXECUTOR + ALIAS)
 
 
@@ -61,11 +71,15 @@ def look_up(handles: Handles, function: str, va: int) -> int:
 
 def check_look_up(handles: Handles, function: str, va: int, wanted: int, why: str) -> None:
     found = look_up(handles, function, va)
+    walked = va % USER_END  # by the indices alone
+    entry = entry_text(handles.stage.pte(handles.space, walked))
     check(
         found == wanted,
         expected=f"{function}({va:#x}) is {wanted:#x}: {why}",
         found=f"{found:#x}",
-        where=f"the entry there is {handles.stage.pte(handles.space, va):#x}",
+        where=f"the walk takes it for {walked:#x}, whose entry is {entry}"
+        if walked != va
+        else f"the entry there is {entry}",
     )
 
 
@@ -89,6 +103,8 @@ def test_no_handle_there(handles: Handles) -> None:
     for va, why in (
         (NOTHING, "nothing is mapped"),
         (FRESH, "no table is there"),
+        (TO_EXECUTOR + 8, "it is not the start of a page"),
+        (TO_SPACE + 0x800, "it is not the start of a page"),
         (TO_EXECUTOR + ALIAS, "there is no such user address"),
         (0xFFFFFFC000000000, "it is the kernel's"),
     ):
@@ -129,13 +145,30 @@ def test_argument_of_another_type(handles: Handles) -> None:
     check_reference(handles, "executor", 0, 0, "0 names no executor")
 
 
+def test_argument_under_the_lock(handles: Handles) -> None:
+    """What is found under the lock is an object's only as long as it is held: the
+    entry is read under it, and the reference taken."""
+    stage, lock = handles.stage, (handles.space,)
+    for kind, va, target in (
+        ("space", TO_SPACE, handles.other),
+        ("executor", TO_EXECUTOR, handles.executor),
+    ):
+        references = target + stage.layout(kind)["references"].offset
+        guarded = (
+            Guarded("the handle's entry", entry_address(stage, handles.space, va), lock),
+            Guarded("the object's count of references", references, lock),
+        )
+        check_locked(stage, guarded, f"call_{kind}", handles.caller, va)
+
+
 def check_handle(handles: Handles, va: int, kind: int) -> int:
     """The entry of a new handle: its object."""
     pte = handles.stage.pte(handles.space, va)
     check(
         pte & (V | R | X | U | TYPE) == V | R | kind,
-        expected=f"the entry of the handle at {va:#x} is a leaf of the type {kind:#x}, without U",
-        found=f"{pte:#x}",
+        expected=f"the entry of the handle at {va:#x} is a leaf of the type {TYPE_NAMES[kind]},"
+        " with R, without X and U",
+        found=entry_text(pte),
         where="kernel/riscv/page_table.h",
     )
     return (pte >> 10) * PAGE + handles.stage.offset
@@ -204,6 +237,7 @@ def check_no_leak(handles: Handles, function: str, *arguments: int) -> None:
     homes = {kind: stage.references("space", kind) for kind in (handles.space, handles.other)}
     for n in range(1, 20):
         before = stage.free_pages()
+        lists = [stage.executors(space) for space in (handles.space, handles.other)]
         outcome = stage.handler(function, handles.caller, *arguments, fail_at=n)
         if outcome.pages_asked < n:
             check(n > 2, f"{function} asks for pages", f"{n - 1} calls of page_alloc")
@@ -231,7 +265,23 @@ def check_no_leak(handles: Handles, function: str, *arguments: int) -> None:
                 expected=f"a call that fails leaves no reference to a space behind: {references}",
                 found=f"{found}, after page_alloc number {n} of {function}",
             )
+        check_lists(handles, lists, outcome, f"page_alloc number {n} of {function} finds no page")
         stage.check_locks(handles.space)
+
+
+def check_lists(handles: Handles, before: list[list[int]], outcome: Outcome, when: str) -> None:
+    """The executors of both spaces are those from before, and what is about to be
+    reaped."""
+    reaped = {address for _, address in outcome.released}
+    for space, was in zip((handles.space, handles.other), before, strict=True):
+        found = [e for e in handles.stage.executors(space) if e not in reaped]
+        check(
+            found == was,
+            expected="a new executor that nobody gets a handle of leaves its space again, when its"
+            " last reference is given back",
+            found=f"the list of the space {space:#x} leads to {len(set(found) - set(was))} more",
+            where=f"when {when}",
+        )
 
 
 def test_failed_create_leaks_nothing(handles: Handles) -> None:
@@ -247,6 +297,7 @@ def test_create_at_an_occupied_address(handles: Handles) -> None:
         ("call_create_executor", (0, TO_MEMORY), "reap_executor"),
     ):
         before = stage.free_pages()
+        lists = [stage.executors(space) for space in (handles.space, handles.other)]
         outcome = stage.handler(function, handles.caller, *arguments)
         check(outcome.result == -EEXIST, f"{function} is -EEXIST", errno_text(outcome.result))
         lost = before - stage.free_pages() - stage.pages_of(outcome.released)
@@ -257,6 +308,7 @@ def test_create_at_an_occupied_address(handles: Handles) -> None:
             " reference",
             found=f"{lost} pages are lost",
         )
+        check_lists(handles, lists, outcome, f"{function} is -EEXIST")
 
 
 def test_destroy(handles: Handles) -> None:
@@ -266,9 +318,41 @@ def test_destroy(handles: Handles) -> None:
     stage.check_handler("call_destroy", caller, 0, TO_SPACE)
     alive = stage.get("space", handles.other, "alive")
     check(alive == 0, "the space has ended", f"alive is {alive}")
-    stage.check_handler("call_destroy", caller, -ESRCH, TO_SPACE, why="it has ended")
+    # The handle has one, and so has the end of the space until it is torn down.
+    wanted = 1 + (stage.get("space", handles.other, "torn") == TO_TEAR_DOWN)
+    for number in ("first", "second"):
+        found = stage.references("space", handles.other)
+        check(
+            found == wanted,
+            expected=f"the {number} destroy gives its reference to the space back: {wanted}",
+            found=f"{found}",
+        )
+        stage.check_handler("call_destroy", caller, -ESRCH, TO_SPACE, why="it has ended")
     stage.check_handler(
         "call_create_executor", caller, -ESRCH, TO_SPACE, FRESH, why="the space has ended"
     )
 
 
+def destroy_itself(stage: Stage, argument: int) -> None:
+    """An executor that runs ends its own space; another one waits."""
+    space, own = stage.program(LOOP)
+    _, other = stage.program(LOOP)
+    stage.set("space", space, "references", stage.references("space", space) + 1)
+    stage.map(space, TO_SPACE, space, HANDLE | SPACE)
+    stage.enter(own, pattern(5))
+    stage.must("executor_start", other, CODE, 0, 0)
+    stage.handler("call_destroy", own, argument, resumes=other)
+    alive, state = stage.get("space", space, "alive"), stage.state(own)
+    check(
+        alive == 0 and bool(state & TERMINATED) and not state & EXECUTING,
+        expected="the space has ended, and the executor: TERMINATED, and no hart has it",
+        found=f"alive is {alive}, the state {state:#x}",
+    )
+    now = stage.get("hart", stage.hart_page, "executor")
+    check(now == other, f"{other:#x} runs on this hart", f"{now:#x}")
+
+
+def test_destroy_itself(ready) -> None:
+    """By 0, and by a handle of the own space."""
+    for argument in (0, TO_SPACE):
+        destroy_itself(Stage(ready(harts=1)), argument)

@@ -23,8 +23,11 @@ from executor_stage import (
     RX,
     SPACE,
     TYPE,
+    TYPE_NAMES,
     WRITE,
     Stage,
+    bits_text,
+    entry_text,
     errno_text,
 )
 from stag.pagetable import PAGE, A, D, R, U, V, W, X
@@ -89,9 +92,7 @@ class Two:
         self.stage.check_locks(self.space, self.other)
 
 
-@pytest.fixture
-def two(ready) -> Two:
-    stage = Stage(ready(harts=1))
+def make_two(stage: Stage) -> Two:
     space = stage.space()
     caller = stage.executor(space)
     other = stage.space()
@@ -105,14 +106,19 @@ def two(ready) -> Two:
     return Two(stage, space, caller, other, pages)
 
 
+@pytest.fixture
+def two(ready) -> Two:
+    return make_two(Stage(ready(harts=1)))
+
+
 def check_leaf(two: Two, space: int, va: int, page: int | None, bits: int, what: str) -> int:
     """The entry at va: its page."""
     wanted = bits | V | A | (D if bits & W else 0)
     pte = two.stage.pte(space, va)
     check(
         pte & 0x3FF == wanted,
-        expected=f"{what}: the entry at {va:#x} has the bits {wanted:#x}",
-        found=f"{pte:#x}",
+        expected=f"{what}: the entry at {va:#x} has the bits {bits_text(wanted)}",
+        found=entry_text(pte),
         where="kernel/riscv/page_table.h says what the bits are",
     )
     found = (pte >> 10) * PAGE + two.stage.offset
@@ -130,8 +136,9 @@ def check_handle(two: Two, va: int, kind: int, target: int) -> None:
     page = (pte >> 10) * PAGE + two.stage.offset
     check(
         pte & (V | R | X | U | TYPE) == V | R | kind and page == target,
-        expected=f"at {va:#x} a leaf of the type {kind:#x}, without U, that leads to {target:#x}",
-        found=f"the entry is {pte:#x}, it leads to {page:#x}",
+        expected=f"at {va:#x} a leaf of the type {TYPE_NAMES[kind]}, with R, without X and U, that"
+        f" leads to {target:#x}",
+        found=f"the entry is {entry_text(pte)}, it leads to {page:#x}",
         where="a handle is shared whole, whatever rights were asked for",
     )
 
@@ -225,6 +232,7 @@ def test_map_replaces(two: Two) -> None:
             check(count is None, "the page that was replaced is free", f"its count is {count}")
     after = two.stage.free_pages()
     check(after == free, f"{free} pages are free, as before", f"{after}")
+    two.stage.check_table_counts(two.space)
     two.stage.check_locks(two.space)
 
 
@@ -366,6 +374,11 @@ def test_share_arguments(two: Two) -> None:
         for handle in (TO_EXECUTOR, WRITABLE, NO_HANDLE):
             arguments = (*good[:position], handle, *good[position + 1 :])
             two.check_refused("call_share", -EBADF, "no space's handle", *arguments)
+    result = two.map(TO_OTHER, HOLE, 1, READ)
+    check(result == 0, "map is 0", errno_text(result))
+    two.stage.call("space_exit", two.other)
+    for arguments in (good, (TO_OTHER, HOLE, 0, AREA, 1, READ)):
+        two.check_refused("call_share", -ESRCH, "one of both spaces has ended", *arguments)
 
 
 def test_share_all_or_nothing(two: Two) -> None:

@@ -29,6 +29,7 @@ T6, A0 = 31, 10
 INTERRUPT = 1 << 63
 SOFTWARE, TIMER, EXTERNAL = 1, 5, 9
 NOTHING = 0x40000
+BREAKPOINT = 3
 STEPS = 2000
 
 
@@ -95,32 +96,61 @@ def test_kernel_state_after_entry(stage: Stage) -> None:
     )
 
 
+def resume_other(user: User, executor: int) -> None:
+    """The hart stands at the last function, which returns this executor, that was
+    dispatched meanwhile."""
+    stage = user.stage
+    theirs = pattern(55)
+    stage.set_registers(executor, theirs)
+    stage.set("hart", stage.hart_page, "executor", executor)
+    stage.set("hart", stage.hart_page, "switched", 1)
+    user.resume(executor)
+    check_user_mode(stage, executor)
+    check_registers(stage, [CODE, *theirs[1:]], "that shootdown_publish has returned")
+
+
 def test_order_of_the_calls(stage: Stage) -> None:
-    """As trap.h says, each given what the one before returned."""
-    user = User(stage, ECALL, EBREAK, LOOP)
+    """As trap.h says, each given what the one before returned. All but the way
+    between them is the grader's: each function returns the other executor."""
+    _, other = stage.program(EBREAK, LOOP)
+    user = User(stage, ECALL, LOOP)
+    one = user.executor
     names = ("shootdown_withdraw", "call_dispatch", "trap", "shootdown_publish")
     for middle in ("call_dispatch", "trap"):
-        seen = []
+        wanted = ["shootdown_withdraw", middle, "shootdown_publish"]
+        seen, gets = [], one
         for _ in range(3):
-            name, executor, _ = user.run_to(*names)
+            name, executor, told = user.run_to(*names)
             seen.append(name)
             check(
-                executor == user.executor,
-                expected=f"{name} gets the executor, {user.executor:#x}",
+                seen == wanted[: len(seen)],
+                expected=f"calls in this order: {', '.join(wanted)}",
+                found=", ".join(seen),
+                where="kernel/trap.h",
+            )
+            check(
+                executor == gets,
+                expected=f"{name} gets the executor {gets:#x}"
+                + (f", which {seen[-2]} has returned" if len(seen) > 1 else ""),
                 found=f"{executor:#x}",
             )
-            user.scramble()
-            stage.system.harts.return_now(stage.hart, user.executor)
-        wanted = ["shootdown_withdraw", middle, "shootdown_publish"]
-        check(
-            seen == wanted,
-            expected=f"calls in this order: {', '.join(wanted)}",
-            found=", ".join(seen),
-            where="kernel/trap.h",
-        )
+            check(
+                name != "trap" or told == BREAKPOINT,
+                expected=f"trap gets scause, {BREAKPOINT}, in a1",
+                found=f"{told:#x}",
+                where="a function that was called before may have changed any register that it"
+                " need not keep",
+            )
+            gets = other if gets == one else one
+            if name != "shootdown_publish":
+                user.scramble()
+                stage.system.harts.return_now(stage.hart, gets)
+        resume_other(user, gets)
+        one, other = other, one
 
 
 def test_reap_before_return(stage: Stage) -> None:
+    _, other = stage.program(LOOP)
     user = User(stage, ECALL, LOOP)
     user.run_to("call_dispatch")
     stage.set("hart", stage.hart_page, "reap_due", 1)
@@ -135,8 +165,17 @@ def test_reap_before_return(stage: Stage) -> None:
         where="the way back from a system call",
     )
     stage.set("hart", stage.hart_page, "reap_due", 0)
-    user.resume()
-    user.check_live(CODE + 4, "after trap_reap")
+    user.scramble()
+    stage.system.harts.return_now(stage.hart, other)
+    name, executor, _ = user.run_to("trap_reap", "shootdown_publish", "shootdown_withdraw")
+    check(
+        name == "shootdown_publish" and executor == other,
+        expected="then shootdown_publish, with the executor that trap_reap has returned,"
+        f" {other:#x}",
+        found=f"{name}({executor:#x})",
+        where="trap_reap lets interrupts in, which may have ended the one from before",
+    )
+    resume_other(user, other)
 
 
 def interrupt(stage: Stage, source: int, make_pending: Callable[[], None], what: str) -> None:
@@ -265,25 +304,26 @@ def run_flushing(stage: Stage) -> tuple[bool, bool]:
     """A trap and back by way of trap_entry_flushing, step by step: was there a
     flush on each way, after satp was written?"""
     harts, remote = stage.system.harts, stage.system.remote
-    flushes: list[int] = []
+    called = [
+        harts.address(name) for name in ("shootdown_withdraw", "call_dispatch", "shootdown_publish")
+    ]
+    flushes: dict[bool, list[int]] = {False: [], True: []}  # before the first call; after it
+    back = False
     for _ in range(STEPS):
+        if remote.pc(stage.hart) in called:
+            back = True
+            harts.return_now(stage.hart, remote.register(stage.hart, "a0"))
+            continue
         word = harts.instruction(stage.hart)
         if word is not None and word & 0xFE0FFFFF == 0x12000073 and harts.mode(stage.hart) != USER:
-            flushes.append(remote.register(stage.hart, "satp"))
-        pc = remote.pc(stage.hart)
-        if pc in (harts.address("shootdown_withdraw"), harts.address("shootdown_publish")):
-            harts.return_now(stage.hart, remote.register(stage.hart, "a0"))
-            continue
-        if pc == harts.address("call_dispatch"):
-            harts.return_now(stage.hart, remote.register(stage.hart, "a0"))
-            continue
+            flushes[back].append(remote.register(stage.hart, "satp"))
         harts.step(stage.hart)
         if harts.in_user_mode(stage.hart) and remote.pc(stage.hart) == CODE + 4:
             break
     else:
         fail("the way back to user mode", f"after {STEPS} steps: {harts.where(0)}")
     kernel = stage.get("hart", stage.hart_page, "kernel_satp")
-    return kernel in flushes, any(satp != kernel for satp in flushes)
+    return kernel in flushes[False], any(satp != kernel for satp in flushes[True])
 
 
 def test_entry_without_address_space_numbers(stage: Stage) -> None:

@@ -22,6 +22,7 @@ from executor_stage import (
 from stag.addressmap import HART_PAGE, KERNEL_IMAGE, LINEAR_MAP
 from stag.pagetable import PAGE
 from stag.verdict import check
+from traced import Guarded, check_locked, entry_address
 
 FIRST, SECOND, READ_ONLY, HOLE = 0x10000, 0x11000, 0x12000, 0x13000
 DEVICE_PAGE, OBJECT, CODE_PAGE = 0x14000, 0x15000, 0x16000
@@ -130,6 +131,8 @@ def test_address_is_refused(copies: Copies) -> None:
         (READ_ONLY, WRITE, "the page may only be read"),
         (FIRST, EXECUTE, "the page may not be executed"),
         (CODE_PAGE, WRITE, "the page may not be written"),
+        (READ_ONLY, READ | WRITE, "each right is needed, and the page may not be written"),
+        (FIRST, READ | EXECUTE, "each right is needed, and the page may not be executed"),
         (DEVICE_PAGE, READ, "a device is not memory"),
         (OBJECT, READ, "a handle is not memory"),
         (KERNEL_IMAGE, READ, "it is the kernel's"),
@@ -198,6 +201,7 @@ def test_check(copies: Copies) -> None:
         (HOLE - 1, 2, READ, -EFAULT),
         (CODE_PAGE, PAGE, READ | EXECUTE, 0),
         (FIRST, 8, EXECUTE, -EFAULT),
+        (READ_ONLY, 8, READ | WRITE, -EFAULT),
     ):
         found = copies.ask(va, size, prot)
         check(
@@ -243,3 +247,23 @@ def test_handles_and_devices_are_no_memory(copies: Copies) -> None:
     copies.check_refused(OBJECT, 8, "it is a handle")
     copies.check_refused(DEVICE_PAGE, 8, "it is a device")
     copies.check_refused(DEVICE_PAGE + PAGE - 4, 8, "it begins on a device and ends on a handle")
+
+
+def test_memory_is_used_under_the_lock(copies: Copies) -> None:
+    """Both pages of a range: else they may be another's by the time of the copy."""
+    stage, lock = copies.stage, (copies.space,)
+    entries = [
+        Guarded(f"the entry of {va:#x}", entry_address(stage, copies.space, va), lock)
+        for va in (FIRST, SECOND)
+    ]
+    memory = [
+        Guarded("the page at its end", copies.pages[FIRST] + PAGE - 8, lock),
+        Guarded("the next page", copies.pages[SECOND], lock),
+    ]
+    va, size = SECOND - 8, 16
+    for guarded, function, arguments in (
+        (entries + memory, "user_memory_read", (copies.buffer, va, size)),
+        (entries + memory, "user_memory_write", (va, copies.buffer, size)),
+        (entries, "user_memory_check", (va, size, READ)),
+    ):
+        check_locked(stage, guarded, function, copies.space, *arguments)

@@ -1,0 +1,81 @@
+/*
+ * Faults of user programs.
+ *
+ * Differs from the reference: every return to user mode loads all registers, by
+ * way of trap_exit, so that C's registers keep pc and cause over calls; two
+ * exchanges do for the way out (trap_entry.S). user_memory takes the lock for
+ * each page anew. map exchanges new entries, which it has made beforehand, for old
+ * ones. STOPPED is set by compare-and-swap; all of a space is flushed after a
+ * spurious fault.
+ *
+ * An entry that was invalid when the hart walked may have become valid since,
+ * and a hart may even remember that it was invalid: nobody flushes for that.
+ * The fault it causes is spurious; flushing the one page is cheaper here, where
+ * it is rare, than on every map.
+ */
+#include "fault.h"
+#include "exit.h"
+#include "machine.h"
+#include "park.h"
+#include "riscv/csr.h"
+#include "scheduler.h"
+#include "space.h"
+#include "state.h"
+
+/* Does the table, as it stands now, permit what faulted? A handle, or a page
+ * without the right, never does. */
+static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
+{
+    uint64_t right = 0;
+    if (cause == CAUSE_LOAD_PAGE_FAULT)
+        right = PTE_R;
+    if (cause == CAUSE_STORE_PAGE_FAULT)
+        right = PTE_W;
+    if (cause == CAUSE_FETCH_PAGE_FAULT)
+        right = PTE_X;
+    if (right == 0 || address >= user_end())
+        return false;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    const pte_t *entry = page_table_walk(space->root, address);
+    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+    lock_release(&space->lock, LOCK_SPACE);
+    return (pte & (PTE_V | PTE_U | right)) == (PTE_V | PTE_U | right);
+}
+
+/* The supervisor, with a reference, unless it has ended or there is none. */
+static struct executor *living_supervisor(struct executor *self)
+{
+    struct executor *supervisor = self->supervisor;
+    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED))
+        return NULL;
+    executor_get(supervisor);
+    return supervisor;
+}
+
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
+{
+    if (is_spurious(self->space, cause, address)) {
+        sfence_vma_asid(self->space->asid);
+        return self;
+    }
+    lock_acquire(&self->lock, LOCK_EXECUTOR);
+    self->fault_cause = cause;
+    self->fault_address = address;
+    struct executor *supervisor = living_supervisor(self);
+    uint64_t seen = state_load(self);
+    while (supervisor != NULL && !state_change(self, &seen, seen | STATE_STOPPED)) {
+    }
+    lock_release(&self->lock, LOCK_EXECUTOR);
+    if (supervisor == NULL) {
+        space_exit(self->space);
+        return scheduler_leave(self);
+    }
+    /* It is told when it finds the executor at rest, and may start or resume
+     * it at once. */
+    bool goes_on = !scheduler_release(self);
+    executor_unpark(supervisor, EVENT_CHILD);
+    executor_put(supervisor);
+    if (goes_on)
+        return self;
+    return scheduler_next();
+}

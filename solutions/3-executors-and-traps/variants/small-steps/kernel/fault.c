@@ -1,0 +1,88 @@
+/*
+ * Faults of user programs.
+ *
+ * Differs from the reference: one piece of code for both kinds of hardware, which
+ * always flushes (trap_entry.S); the page's address is kept in sp. user_memory
+ * looks at all of a range before it copies, byte by byte. map replaces in steps,
+ * each with a shootdown of its own, and notes old entries on the stack. share
+ * looks at source and target in one pass. STOPPED is set by LR/SC in assembly;
+ * everything is flushed after a spurious fault.
+ *
+ * An entry that was invalid when the hart walked may have become valid since,
+ * and a hart may even remember that it was invalid: nobody flushes for that.
+ * The fault it causes is spurious; flushing the one page is cheaper here, where
+ * it is rare, than on every map.
+ */
+#include "fault.h"
+#include "exit.h"
+#include "machine.h"
+#include "park.h"
+#include "riscv/csr.h"
+#include "scheduler.h"
+#include "space.h"
+#include "state.h"
+
+/* Does the table, as it stands now, permit what faulted? A handle, or a page
+ * without the right, never does. */
+static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
+{
+    uint64_t right = cause == CAUSE_LOAD_PAGE_FAULT    ? PTE_R
+                     : cause == CAUSE_STORE_PAGE_FAULT ? PTE_W
+                     : cause == CAUSE_FETCH_PAGE_FAULT ? PTE_X
+                                                       : 0;
+    if (right == 0 || address >= user_end())
+        return false;
+    lock_acquire(&space->lock, LOCK_SPACE);
+    const pte_t *entry = page_table_walk(space->root, address);
+    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+    lock_release(&space->lock, LOCK_SPACE);
+    return (pte & (PTE_V | PTE_U | right)) == (PTE_V | PTE_U | right);
+}
+
+/* The supervisor, with a reference, unless it has ended or there is none. */
+static struct executor *living_supervisor(struct executor *self)
+{
+    struct executor *supervisor = self->supervisor;
+    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED))
+        return NULL;
+    executor_get(supervisor);
+    return supervisor;
+}
+
+/* Set STOPPED, whatever else changes the state word meanwhile. */
+static void set_stopped(uint64_t *state)
+{
+    uint64_t seen, failed;
+    __asm__ volatile("1: lr.d.aqrl %0, %2\n"
+                     "   or      %0, %0, %3\n"
+                     "   sc.d.rl %1, %0, %2\n"
+                     "   bnez    %1, 1b"
+                     : "=&r"(seen), "=&r"(failed), "+A"(*state)
+                     : "r"((uint64_t)STATE_STOPPED)
+                     : "memory");
+}
+
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
+{
+    if (is_spurious(self->space, cause, address)) {
+        sfence_vma_all();
+        return self;
+    }
+    lock_acquire(&self->lock, LOCK_EXECUTOR);
+    self->fault_cause = cause;
+    self->fault_address = address;
+    struct executor *supervisor = living_supervisor(self);
+    if (supervisor != NULL)
+        set_stopped(&self->state);
+    lock_release(&self->lock, LOCK_EXECUTOR);
+    if (supervisor == NULL) {
+        space_exit(self->space);
+        return scheduler_leave(self);
+    }
+    /* It is told when it finds the executor at rest, and may start or resume
+     * it at once. */
+    bool released = scheduler_release(self);
+    executor_unpark(supervisor, EVENT_CHILD);
+    executor_put(supervisor);
+    return released ? scheduler_next() : self;
+}
