@@ -6,14 +6,14 @@
  *   registers, pc          whoever holds EXECUTING in the state word
  *   hart                   the hart that takes it off the run queue
  *   state                  anyone, by compare-and-swap (state.h)
+ *   wait_mask              whoever holds EXECUTING, atomically: wakers read it
  *   next                   the queue or list that the executor is in; it is
  *                          in one at most
  *   references             anyone, atomically
  *   supervisor, fault, status   under `lock`
  *   space_next, space_previous  under the space's lock
- *   wait_mask              whoever holds EXECUTING; atomically, as wakers read it
  *   deadline and heap links     under the deadlines lock; `deadline` also by
- *                          whoever holds EXECUTING, out of the heap
+ *                          whoever holds EXECUTING, while not in the heap
  *
  * References: one for each handle, for its place in the run queue or its
  * execution (one between them: QUEUED and EXECUTING hand it over), its place
@@ -116,7 +116,8 @@ void executor_inspect(struct executor *executor, struct executor_info *info);
 
 /*
  * The executor has TERMINATED set and neither EXECUTING nor QUEUED; the caller
- * is the one whose change of the state word made it so, and holds a reference.
+ * is the one whose change of the state word made it so, and holds a reference,
+ * or has taken it off its reap list, without references.
  * Leaves the deadline heap and the space, ends the process if it was the last
  * that runs, tells the supervisor. No lock held.
  */

@@ -16,7 +16,7 @@ void reap_executor(struct executor *executor);
  * reap_due. */
 void reap_space(struct space *space);
 
-/* Work the lists off, and serve interrupts between any two slices (a few
+/* Work the lists off, and serve interrupts between any two slices (at most 64
  * executors; exit_tear_down). Clears reap_due when they are empty. No lock
  * held. */
 void reap_all(void);

@@ -1,5 +1,6 @@
 /*
- * TLB shootdown by generations: contract. (The protocol: shootdown.c.)
+ * TLB shootdown by generations: contract. (The protocol: shootdown.c, and the
+ * handout of lab 6, Generations.)
  */
 #pragma once
 #include "executor.h"

@@ -48,7 +48,7 @@ struct space {
     uint64_t serial;            /* age: a younger space has a greater one */
 
     struct space *next; /* in a reap list */
-    uint32_t torn;      /* SPACE_…; under lock */
+    uint32_t torn;      /* SPACE_…; under lock, or by the hart that has it on its reap list */
     uint32_t line_4c;
     uint64_t teardown_at; /* where the next slice of the teardown goes on */
     uint64_t asid;

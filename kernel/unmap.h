@@ -13,8 +13,10 @@
  * Unmap what there is in [va, end), of any type, in the user half; holes are
  * fine and empty tables are given back. Looks at no more than MAP_PAGES_MAX
  * entries, of tables of any level: returns the address where it stopped, `end`
- * when it is done. The lock is held; afterwards no hart can use what was mapped,
- * and its entries are 0.
+ * when it is done. The lock is held; afterwards no hart can use what was mapped
+ * before that address, its entries are 0, and what they referred to is dropped.
+ * What reached zero is freed in one step. Where nothing was mapped no hart is
+ * interrupted.
  */
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end);
 

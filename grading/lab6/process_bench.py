@@ -7,13 +7,14 @@ does: off the run queue, by way of shootdown_publish and the trap's exit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stag.alloc import Allocation
 from stag.errors import GuestPanic, StagError
+from stag.explore import Thread
 from stag.model import DONE, RETURN, KernelFault
 from stag.pagetable import PAGE, PageTable, R, U, V, W, X
-from stag.scene import Scene
+from stag.scene import Scene, ScheduleFailure
 from stag.verdict import check, fail
 
 CODE, FLAG, DATA, OTHER = 0x1000000, 0x2000000, 0x4000000, 0x5000000
@@ -36,6 +37,7 @@ SSIP = 1 << 1
 BREAKPOINT, LOAD_FAULT = 3, 13
 T0, T1, T2, S0, S1 = 5, 6, 7, 8, 9
 ENOUGH = 20_000  # instructions: many times what any call here takes
+PLENTY = 10_000_000  # … and where long ranges are unmapped
 
 ECALL, EBREAK = 0x73, 0x100073
 
@@ -236,8 +238,8 @@ class Bench:
         state = self.world.harts[hart]
         saved = state.save()
         self.scene.enter(hart, function, *arguments)
-        if self.scene.run(hart) != DONE:
-            raise GuestPanic(f"{function} on hart {hart} sleeps instead of returning")
+        if not self.goes_to(hart, budget=PLENTY):
+            fail(f"{function} comes to its end", f"hart {hart} is at {self.scene.where(hart)}")
         result = state.results[-1]
         accepts, timer = state.accepts, state.timer
         state.restore(saved)
@@ -247,7 +249,7 @@ class Bench:
     def goes_through(self, hart: int, function: str) -> bool:
         """Does a call that may take long come to its end?"""
         self.scene.enter(hart, function)
-        return self.goes_to(hart, budget=10 * ENOUGH)
+        return self.goes_to(hart, budget=PLENTY)
 
     def goes_to(self, hart: int, *places: int | str, budget: int = ENOUGH) -> bool:
         """Let one hart go on, all others frozen, to one of these places, or to
@@ -266,6 +268,33 @@ class Bench:
             raise GuestPanic(f"hart {hart}: {fault}\n  at {where}") from None
         finally:
             self.world.until = {}
+
+    def counts_entries(self, hart: int, function: str) -> int:
+        """How often the hart comes to that function before its call ends."""
+        for count in range(1000):
+            if not self.goes_to(hart, function, budget=PLENTY) or self.returned(hart):
+                return count
+            self.leaves_start(hart)
+        return 1000
+
+    def leaves_start(self, hart: int) -> bool:
+        """Let a hart at the start of a function go on until that has returned."""
+        return self.goes_to(hart, self.world.harts[hart].x[1], budget=PLENTY)
+
+    def goes_until(self, hart: int, holds: Callable[[], bool]) -> bool:
+        """Let a hart in the kernel go on, instruction by instruction, until
+        something holds. False if its call ends before."""
+        boundaries = self.world.boundaries
+        functions = [s for s in self.scene.symbols.by_name.values() if s.is_function]
+        everywhere = {pc for f in functions for pc in range(f.address, f.address + f.size, 4)}
+        try:
+            while not holds() and not self.returned(hart):
+                if not self.goes_to(hart, *everywhere - {self.world.harts[hart].pc}):
+                    break
+            return holds()
+        finally:
+            self.world.boundaries = boundaries
+            self.world.forget_code()
 
     def returned(self, hart: int) -> bool:
         return self.world.harts[hart].pc == RETURN
@@ -331,6 +360,24 @@ class Bench:
                 f"page table {page:#x}",
                 "count what was cleared, not the length of the range",
             )
+
+
+def explore(
+    scene: Scene,
+    threads: Sequence[Thread],
+    oracle: Callable[[Scene], str | None],
+    hint: str,
+    models: Sequence[str] = ("pso",),
+) -> None:
+    """Every order, and every delay of stores. A mistake that shows without such
+    delays is told without them: that is easier to read."""
+    try:
+        scene.explore(threads, oracle, models=models, hint=hint)
+        return
+    except ScheduleFailure as caught:
+        failure = caught
+    scene.explore(threads, oracle, models=["sc"], hint=hint)
+    raise failure
 
 
 def stuck(bench: Bench, hart: int) -> bool:

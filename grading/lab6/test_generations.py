@@ -16,6 +16,7 @@ from process_bench import (
     S0,
     T0,
     Bench,
+    explore,
     jump,
     ld,
     unmap_waits,
@@ -122,7 +123,8 @@ def test_return_and_shootdown(bench: Bench) -> None:
         cause = bench.world.harts[0].csr[0x142]
         return None if cause == LOAD_FAULT else f"hart 0 traps with cause {cause}, not for the load"
 
-    bench.scene.explore(
+    explore(
+        bench.scene,
         [Thread(0, until=["fault"]), Thread(1, Call("call_unmap", (unmapper,)))],
         oracle,
         models=["tso", "pso"],
@@ -145,10 +147,10 @@ def test_two_harts_shoot(bench: Bench) -> None:
         left = [f"{va:#x}" for va in (DATA, OTHER) if bench.mapped(space, va)]
         return f"still mapped: {', '.join(left)}" if left else None
 
-    bench.scene.explore(
+    explore(
+        bench.scene,
         [Thread(1, until=["fault"]), Thread(2, until=["fault"])],
         oracle,
-        models=["pso"],
         hint="a hart in the kernel is not waited for: it may itself be waiting for an answer, or"
         " for the lock",
     )

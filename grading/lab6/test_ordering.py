@@ -27,6 +27,7 @@ from process_bench import (
     T2,
     Bench,
     beq,
+    explore,
     ld,
     sd,
     stuck,
@@ -78,10 +79,10 @@ def test_access_after_unmap(bench: Bench) -> None:
             "hart 1 has seen that unmap had returned on hart 2, and has read the page after that"
         )
 
-    bench.scene.explore(
+    explore(
+        bench.scene,
         [Thread(1, until=["fault"]), Thread(2, until=["fault"])],
         oracle,
-        models=["pso"],
         hint="whatever becomes of the page, each hart in user mode in the space has to flush",
     )
 
@@ -191,7 +192,8 @@ def test_store_before_the_call(bench: Bench) -> None:
                 " a store of another hart, from before, came later"
             )
 
-        bench.scene.explore(
+        explore(
+            bench.scene,
             [
                 # The last one is there for its fence: what was cleared is cleared.
                 Thread(
@@ -200,8 +202,7 @@ def test_store_before_the_call(bench: Bench) -> None:
                 Thread(hart, until=["fault"]),
             ],
             oracle,
-            models=["pso"],
-            hint="withdrawing is a release",
+                hint="withdrawing is a release",
         )
 
 

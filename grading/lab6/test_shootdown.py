@@ -7,7 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from process_bench import CALL_TERMINATE, CODE, DATA, ECALL, READS, SPINS, Bench, unmap_waits
+from process_bench import (
+    CALL_TERMINATE,
+    CODE,
+    DATA,
+    ECALL,
+    PLENTY,
+    READS,
+    SPINS,
+    Bench,
+    unmap_waits,
+)
 from stag.pagetable import PAGE
 from stag.verdict import check, fail
 
@@ -166,7 +176,7 @@ def test_tables_are_kept_until_then(bench: Bench) -> None:
 
 def test_other_harts_are_left_alone(bench: Bench) -> None:
     """Hart 2 has been in the space, and is in another one now; hart 3 was never
-    in it."""
+    in it. Hart 1 is, but at first nothing is taken away."""
     space, executor = bench.process(READS)
     bench.memory(space, DATA)
     bench.reads(1, executor)
@@ -180,7 +190,17 @@ def test_other_harts_are_left_alone(bench: Bench) -> None:
         fail("hart 2 goes on to the next in the queue", bench.scene.where(2))
     _, stranger = bench.process(SPINS, "third space")
     bench.dispatch(3, stranger)
-    check_waits(bench, bench.executor(space, "unmapper"))
+    unmapper = bench.executor(space, "unmapper")
+    bench.prepare_call(unmapper, 0, DATA + PAGE, 600)
+    bench.scene.enter(0, "call_unmap", unmapper)
+    check(
+        bench.goes_to(0, budget=PLENTY) and not bench.pending(1),
+        "unmap where nothing is mapped interrupts no hart, and waits for none",
+        "hart 1, in user mode in the space, is interrupted",
+        UNMAP,
+        "note in the first walk whether anything was cleared",
+    )
+    check_waits(bench, unmapper)
     check(bench.pending(1), "hart 1 is interrupted", "it is not", SHOOTDOWN)
     for hart, what in ((2, "has been in the space"), (3, "was never in the space")):
         check(

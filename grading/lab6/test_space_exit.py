@@ -1,76 +1,32 @@
-"""Exercise 3: the end of a space and of a process."""
+"""Exercise 3: the end of a space and of a process, and the reap lists."""
 
 from __future__ import annotations
 
 import pytest
+from exit_bench import EXIT, LEAVE, REAP, TEAR_DOWN, check_counts, check_ended, leaks
 from process_bench import (
-    CALL_PARK,
     CALLS,
     DATA,
-    ENOUGH,
     ESRCH,
-    EVENT_WAKE,
-    EXECUTING,
     EXECUTOR,
     GIB,
     HANDLES,
-    PARKED,
-    QUEUED,
+    PLENTY,
     SPACE,
     SPINS,
-    TERMINATED,
+    TABLE_SPAN,
     Bench,
 )
-from stag.explore import Thread
-from stag.model import Call
-from stag.scene import Scene
+from stag.pagetable import PAGE
 from stag.verdict import check, fail
 
-EXIT = "space_exit (kernel/exit.c)"
-TEAR_DOWN = "exit_tear_down (kernel/exit.c)"
-LEAVE = "exit_leave (kernel/exit.c)"
-REAP = "reap_all (kernel/reap.c)"
+UNMAP = "call_unmap (kernel/unmap.c)"
+MANY = 130  # executors: reap_all must serve interrupts twice
 
 
 @pytest.fixture
 def bench(scene) -> Bench:
     return Bench(scene())
-
-
-def state_text(state: int) -> str:
-    names = ("EXECUTING", "QUEUED", "PARKED", "STOPPED", "TERMINATED")
-    return " ".join(name for i, name in enumerate(names) if state >> i & 1) or "runnable"
-
-
-def check_ended(bench: Bench, executor: int, what: str) -> None:
-    state = bench.state(executor)
-    check(
-        bool(state & TERMINATED) and not state & (EXECUTING | QUEUED),
-        f"{what} has ended: TERMINATED, and neither EXECUTING nor QUEUED",
-        state_text(state),
-        EXIT,
-    )
-
-
-def leaks(before: dict[int, int], after: dict[int, int]) -> str:
-    """What is allocated now and was not before, or has another count."""
-    more = [f"{page:#x}" for page in after if page not in before]
-    both = [page for page in before if page in after]
-    counts = [f"{page:#x} has count {after[page]}" for page in both if after[page] != before[page]]
-    lost = [f"{page:#x} is free" for page in before if page not in after]
-    parts = [f"{len(more)} pages more are allocated: {', '.join(more[:4])}"] if more else []
-    return "; ".join(parts + counts[:3] + lost[:3])
-
-
-def check_counts(bench: Bench, before: dict[int, int], where: str, hint: str = "") -> None:
-    after = bench.counts()
-    check(
-        after == before,
-        "all that the process held is given back: the allocated pages are those from before",
-        leaks(before, after),
-        where,
-        hint,
-    )
 
 
 def test_exit_terminates_executors(bench: Bench) -> None:
@@ -87,13 +43,54 @@ def test_exit_terminates_executors(bench: Bench) -> None:
     check_ended(bench, second, "a second executor at rest")
     error = bench.scene.call_signed(0, "executor_create", space, bench.out)
     check(error == ESRCH, "executor_create in it returns -ESRCH", f"{error}", EXIT)
-    bench.prepare_call(second, 0, DATA, 1)
-    bench.scene.call(0, "call_unmap", second)
+
+
+def test_unmap_in_a_space_that_ends(bench: Bench) -> None:
+    """It ends while unmap waits for its lock, or has ended before."""
+    for ends_now in (True, False):
+        space, executor = bench.process(SPINS)
+        bench.memory(space, DATA)
+        before = bench.references(space, "space")
+        bench.prepare_call(executor, 0, DATA, 1)
+        bench.scene.set_field(space, "space", "lock", 1 if ends_now else 0)
+        bench.scene.set_field(space, "space", "alive", 1 if ends_now else 0)
+        bench.scene.enter(0, "call_unmap", executor)
+        if ends_now:
+            check(
+                not bench.goes_to(0),
+                "unmap waits for the lock of the space, which another hart holds",
+                "it returns",
+                UNMAP,
+            )
+            bench.scene.set_field(space, "space", "alive", 0)
+            bench.scene.set_field(space, "space", "lock", 0)
+        bench.goes_to(0)
+        when = "ends while unmap waits for its lock" if ends_now else "has ended"
+        check(
+            bench.returned(0) and bench.result(executor) == ESRCH,
+            f"unmap in a space that {when} returns -ESRCH",
+            f"{bench.result(executor)}" if bench.returned(0) else bench.scene.where(0),
+            UNMAP,
+            "`alive` is certain only under the lock: then the root may be gone",
+        )
+        after = bench.references(space, "space")
+        check(
+            after == before,
+            f"after the call the space has {before} references, as before",
+            str(after),
+            UNMAP,
+            "what call_space has brought goes back in any case",
+        )
+
+
+def check_reap_due(bench: Bench, due: bool, when: str, where: str) -> None:
+    found = bench.field(bench.scene.hart_page(0), "hart", "reap_due")
     check(
-        bench.result(second) == ESRCH,
-        "unmap in a space that has ended returns -ESRCH",
-        f"{bench.result(second)}",
-        "call_unmap (kernel/unmap.c)",
+        bool(found) == due,
+        f"{when} reap_due of this hart is {int(due)}",
+        str(found),
+        where,
+        "a hart that leaves the kernel, or has nothing to do, looks at that",
     )
 
 
@@ -122,7 +119,9 @@ def test_space_without_references(bench: Bench) -> None:
     bench.handle(space, HANDLES, executor, EXECUTOR)
     bench.scene.call(0, "executor_put", executor)
     bench.scene.call(0, "space_put", space)
+    check_reap_due(bench, True, "with a space on the reap list", "reap_space (kernel/reap.c)")
     bench.long_call(0, "reap_all")
+    check_reap_due(bench, False, "after reap_all", REAP)
     check_counts(
         bench,
         before,
@@ -135,40 +134,81 @@ def test_executor_without_references(bench: Bench) -> None:
     space = bench.space()
     kept = bench.executor(space, "another")
     before = bench.counts()
-    executor = bench.executor(space)
-    bench.scene.call(0, "executor_put", executor)
-    bench.long_call(0, "reap_all")
-    after = bench.counts()
+    first, second, third = (bench.executor(space, f"executor {i}") for i in range(3))
+    for executor in (second, third, first):  # of four from their midst, then at both ends
+        bench.scene.call(0, "executor_put", executor)
+        where = "reap_executor (kernel/reap.c)"
+        check_reap_due(bench, True, "with an executor on the reap list", where)
+        bench.long_call(0, "reap_all")
+        check_reap_due(bench, False, "after reap_all", REAP)
+        check(
+            executor not in bench.counts(),
+            "an executor without references is freed by reap_all",
+            "its page is still allocated",
+            REAP,
+        )
+    head = bench.field(space, "space", "executors")
+    links = [bench.field(kept, "executor", f"space_{name}") for name in ("next", "previous")]
     check(
-        executor not in after,
-        "an executor without references is freed by reap_all",
-        "its page is still allocated",
-        REAP,
-    )
-    check(
-        bench.field(space, "space", "executors") == kept and set(after) == set(before),
-        "it has left the list of its space, which holds the other one",
-        f"the list begins with {bench.field(space, 'space', 'executors'):#x}",
+        head == kept and links == [0, 0] and set(bench.counts()) == set(before),
+        "they have left the list of their space, which holds the other one alone",
+        f"the list begins with {head:#x}; of {kept:#x}, the other one, space_next is"
+        f" {links[0]:#x}, space_previous {links[1]:#x}",
         f"{LEAVE}, {REAP}",
     )
 
 
 def test_reap_list_of_many(bench: Bench) -> None:
     space = bench.space()
-    executors = [bench.executor(space, f"executor {i}") for i in range(70)]
+    executors = [bench.executor(space, f"executor {i}") for i in range(MANY)]
     for executor in executors:
         bench.scene.call(0, "executor_put", executor)
-    bench.world.harts[0].accepts |= 1 << 1
-    bench.long_call(0, "reap_all")
+    most = most_without_interrupts(bench, "executor_end")
     left = set(executors) & set(bench.counts())
-    check(not left, "reap_all frees all that is listed", f"{len(left)} of 70 are left", REAP)
+    check(not left, "reap_all frees all that is listed", f"{len(left)} of {MANY} are left", REAP)
     check(
-        not bench.pending(0),
-        "reap_all serves interrupts every now and then",
-        "one that was pending still is when all is done",
+        most <= 64,
+        "reap_all serves interrupts at the latest after 64 executors",
+        f"one that is pending waits until {most} have ended",
         REAP,
         "interrupt_serve between two slices",
     )
+
+
+def most_without_interrupts(bench: Bench, function: str) -> int:
+    """Hart 0 enters reap_all, and always has an interrupt pending: how often at
+    most it comes to that function before it takes one."""
+    bench.scene.enter(0, "reap_all")
+    most = count = 0
+    while bench.goes_to(0, function, budget=PLENTY) and not bench.returned(0):
+        count = count + 1 if bench.pending(0) else 1
+        most = max(most, count)
+        bench.world.harts[0].accepts |= 1 << 1
+        bench.leaves_start(0)
+    if not bench.returned(0):
+        fail("reap_all comes to an end", bench.scene.where(0), REAP)
+    bench.world.harts[0].accepts &= ~(1 << 1)
+    return most
+
+
+def test_teardown_in_slices(bench: Bench) -> None:
+    before = bench.counts()
+    space, executor = bench.process(SPINS)
+    for i in range(1, 31):  # the last entry of each table: more than a slice looks at
+        bench.memory(space, DATA + i * TABLE_SPAN - PAGE)
+    bench.scene.call(0, "space_exit", space)
+    most = most_without_interrupts(bench, "unmap_range")
+    check(
+        most <= 1,
+        "interrupts are served between any two slices of a teardown",
+        f"one that is pending waits for {most} slices",
+        f"{REAP}, {TEAR_DOWN}",
+        "a space that is not torn down yet goes back on the list",
+    )
+    bench.scene.call(0, "executor_put", executor)
+    bench.scene.call(0, "space_put", space)
+    bench.long_call(0, "reap_all")
+    check_counts(bench, before, f"{REAP}, {TEAR_DOWN}")
 
 
 def test_address_space_number(bench: Bench) -> None:
@@ -178,6 +218,8 @@ def test_address_space_number(bench: Bench) -> None:
         numbers.append(bench.field(space, "space", "asid"))
         bench.scene.call(0, "space_exit", space)
         bench.long_call(0, "reap_all")
+        root = bench.field(space, "space", "root")
+        check(root == 0, "after the teardown the space's root is 0", f"{root:#x}", TEAR_DOWN)
         bench.scene.call(0, "space_put", space)
         bench.long_call(0, "reap_all")
     check(
@@ -300,99 +342,3 @@ def test_chain_of_spaces(bench: Bench) -> None:
         REAP,
         "put what has lost its last reference on a list, and work the list off in a loop",
     )
-
-
-# With other harts
-
-
-def whole(bench: Bench, space: int, executor: int, root: int) -> str | None:
-    """Once all harts have come to rest: the space is torn down, once, and the
-    executor has ended."""
-    bench.goes_to(1, budget=10 * ENOUGH)
-    for hart in range(2):
-        bench.long_call(hart, "reap_all")
-    state = bench.state(executor)
-    if not state & TERMINATED or state & (EXECUTING | QUEUED):
-        return f"the executor has not ended: {state_text(state)}"
-    counts = bench.counts()
-    if root in counts:
-        return "the space is not torn down, though its last executor has left"
-    for address, struct in ((executor, "executor"), (space, "space")):
-        if address not in counts:
-            return f"the page of the {struct} is freed, though there is a reference to it"
-        references = bench.references(address, struct)
-        if references != 1:
-            return f"the {struct} has {references} references in the end: there is 1, the test's"
-    return None
-
-
-def explore_exit(bench: Bench, space: int, executor: int, other: Thread) -> None:
-    """space_exit on hart 0, against another. The teardown itself, which is
-    long, comes after it, in the oracle."""
-    root = bench.field(space, "space", "root")
-    bench.scene.explore(
-        [Thread(0, Call("space_exit", (space,))), other],
-        lambda _: whole(bench, space, executor, root),
-        models=["pso"],  # which leaves out no order of the others
-        hint="TERMINATED and EXECUTING stand in one word: whoever sets TERMINATED either is the"
-        " one to complete it, or finds a holder who will",
-    )
-
-
-def test_exit_and_dispatch(bench: Bench) -> None:
-    space, executor = bench.process(SPINS)
-    bench.start(executor)
-    explore_exit(bench, space, executor, Thread(1, waits=True, until=["exit_tear_down"]))
-
-
-def parked(bench: Bench) -> tuple[int, int]:
-    """A process whose executor waits for an event."""
-    space, executor = bench.process(CALLS, a0=EVENT_WAKE, a7=CALL_PARK)
-    bench.set_registers(executor, a1=(1 << 64) - 1)
-    bench.dispatch(1, executor)
-    bench.scene.run(1)
-    state = bench.state(executor)
-    check(bool(state & PARKED), "the executor is parked", state_text(state))
-    return space, executor
-
-
-def test_exit_and_wake(bench: Bench) -> None:
-    space, executor = parked(bench)
-    wake = Call("executor_unpark", (executor, EVENT_WAKE))
-    explore_exit(bench, space, executor, Thread(2, wake))
-
-
-def test_exit_and_create(bench: Bench) -> None:
-    space, executor = bench.process(SPINS)
-    result = bench.page()
-    root = bench.field(space, "space", "root")
-
-    def oracle(scene: Scene) -> str | None:
-        created = bench.world.harts[1].results[0] == 0
-        if not created:
-            return whole(bench, space, executor, root)
-        state = bench.state(scene.memory().u64(result))
-        if not state & TERMINATED:
-            return f"executor_create succeeded, but nobody ends that executor: {state_text(state)}"
-        return None
-
-    bench.scene.explore(
-        [
-            Thread(0, Call("space_exit", (space,))),
-            Thread(1, Call("executor_create", (space, result))),
-        ],
-        oracle,
-        models=["pso"],
-        hint="first alive no more, then the list: executor_create looks at `alive` under the lock",
-    )
-
-
-def test_two_exits(bench: Bench) -> None:
-    space, executor = bench.process(SPINS)
-    explore_exit(bench, space, executor, Thread(1, Call("space_exit", (space,))))
-
-
-def test_exit_and_last_end(bench: Bench) -> None:
-    space, executor = bench.process(SPINS)
-    bench.scene.call(0, "executor_terminate", executor)  # and the end is for us to do
-    explore_exit(bench, space, executor, Thread(1, Call("executor_end", (executor,))))

@@ -51,6 +51,19 @@ def test_range_across_tables(bench: Bench) -> None:
     for border in (OTHER + TABLE_SPAN, 2 * GIB):
         pages = [border - PAGE, border, border + PAGE]
         check_unmaps(bench, pages, border - PAGE, border + PAGE * 2, border + 2 * PAGE)
+    space, executor = bench.process(SPINS, "last space")
+    for va in pages:
+        bench.memory(space, va)
+    bench.prepare_call(executor, 0, pages[0], len(pages))
+    bench.scene.enter(0, "call_unmap", executor)
+    steps = bench.counts_entries(0, "page_free_chain")
+    check(
+        steps == 1,
+        "what reached zero is freed in one step",
+        f"unmap calls page_free_chain {steps} times",
+        WHERE,
+        "one chain for the whole range",
+    )
 
 
 def test_empty_tables_are_given_back(bench: Bench) -> None:
@@ -114,24 +127,39 @@ def test_table_counts(bench: Bench) -> None:
 
 
 def test_unmap_in_slices(bench: Bench) -> None:
-    space, executor = bench.process(SPINS)
-    # The last entry of each table: none can be passed over.
-    places = [DATA + i * TABLE_SPAN - PAGE for i in range(1, SPARSE + 1)]
-    for va in places:
-        bench.memory(space, va)
-    va, end = DATA, DATA + SPARSE * TABLE_SPAN
-    for _ in range(2 * SPARSE):
+    """The last entry of each table is used: no entry before it can be passed
+    over, in tables of leaves and in those above."""
+    check_slices(bench, SPARSE, TABLE_SPAN, DATA, 512)
+    check_slices(bench, SPARSE // 2, GIB, GIB, 512 + 512)
+
+
+def check_slices(bench: Bench, tables: int, span: int, begin: int, entries: int) -> None:
+    """Unmap from `begin` on, where so many tables that span so much have one
+    page each, for which so many entries must be looked at."""
+    space, executor = bench.process(SPINS, f"space of {tables} tables")
+    places = [begin + i * span - PAGE for i in range(1, tables + 1)]
+    pages = [bench.memory(space, va) for va in places]
+    va, end = begin, begin + tables * span
+    for _ in range(2 * tables):
         bench.prepare_call(executor, 0, va, (end - va) // PAGE)
         bench.long_call(0, "call_unmap", executor)
         again = bench.field(executor, "executor", "pc") == 0x1000000
         stopped = bench.register(executor, 11) if again else end
-        looked_at = (stopped - va) // PAGE
+        looked_at = sum(va <= at < stopped for at in places) * entries
         check(
-            0 < looked_at <= MAP_PAGES_MAX,
+            va < stopped and looked_at <= MAP_PAGES_MAX,
             f"one call looks at no more than {MAP_PAGES_MAX} entries, and comes further",
-            f"it went from {va:#x} to {stopped:#x}: {looked_at} entries",
+            f"it went from {va:#x} to {stopped:#x}: about {looked_at} entries",
             "call_unmap, unmap_range (kernel/unmap.c)",
-            "interrupts wait as long: the call is made again for the rest",
+            "entries of tables of any level count; the call is made again for the rest",
+        )
+        rest = bench.register(executor, 12) if again else 0
+        check(
+            rest == (end - stopped) // PAGE and (not again or bench.register(executor, 10) == 0),
+            f"where the call is made again, at {stopped:#x}, a0 is as before and a2 says how many"
+            f" pages are left: {(end - stopped) // PAGE}",
+            f"a0 is {bench.register(executor, 10):#x}, a2 {rest}",
+            "call_unmap (kernel/unmap.c)",
         )
         left = [at for at in places if at < stopped and bench.mapped(space, at)]
         check(
@@ -139,6 +167,15 @@ def test_unmap_in_slices(bench: Bench) -> None:
             f"when it has come to {stopped:#x} all before is unmapped",
             f"{len(left)} pages are not",
             WHERE,
+        )
+        counts = bench.counts()
+        kept = [p for at, p in zip(places, pages, strict=True) if at < stopped and p in counts]
+        check(
+            not kept,
+            "… and its pages are free: each slice drops what it has cleared",
+            f"{len(kept)} pages are still allocated",
+            WHERE,
+            "finish steps 3 to 5 before you return",
         )
         va = stopped
         if not again:
