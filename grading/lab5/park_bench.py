@@ -14,6 +14,9 @@ is left to the test itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from stag.model import Event
 from stag.scene import Scene
 from stag.verdict import check, fail
 
@@ -37,6 +40,10 @@ ERRORS = {ESRCH: "ESRCH", EBADF: "EBADF", EAGAIN: "EAGAIN", EFAULT: "EFAULT", EB
 A0 = 10
 
 SPARE = 0  # the hart of the test itself
+
+# By rank, kernel/lock.h.
+LOCKS = ("a space", "a second space", "an executor", "the console", "the deadlines",
+         "the scheduler")  # fmt: skip
 
 
 def result_text(value: int) -> str:
@@ -139,17 +146,64 @@ class Bench:
 
     # Doing
 
-    def sleep(self, hart: int, call: str, executor: int) -> None:
+    def check_locks_given_back(self, hart: int, function: str) -> None:
+        held = self.scene.field(self.scene.hart_page(hart), "hart", "ranks_held")
+        names = [name for rank, name in enumerate(LOCKS) if held >> rank & 1]
+        check(
+            not names,
+            f"hart {hart} holds no lock after {function}",
+            f"it still holds the lock of {' and '.join(names)}",
+            where=function,
+            hint="every way out of a function gives its locks back: look at each return",
+        )
+
+    def watched(
+        self, hart: int, call: str, executor: int, watch: Callable[[Event], None], *at: int
+    ) -> None:
+        """Make a call, alone, and be told before each of its accesses to these
+        words of memory, given by their physical addresses."""
+        world = self.scene.world
+        world.shared, world.trace, world.watch = {pa >> 3 for pa in at}, [], watch
+        try:
+            self.scene.call(hart, call, executor)
+        finally:
+            world.shared, world.trace, world.watch = set(), None, None
+
+    def check_looked_under_lock(self, hart: int, call: str, executor: int, va: int) -> None:
+        """Make a call on a word of the program, which the kernel must not look
+        for, or look at, without the lock of the space."""
+        entry = self.scene.table(self.scene.field(executor, "executor", "satp")).lookup(va)
+        assert entry is not None
+        seen: list[str] = []
+
+        def watch(event: Event) -> None:
+            if event.what == "load" or event.word != entry.at >> 3:
+                what = "the table" if event.word == entry.at >> 3 else "the word"
+                seen.append(what)
+                check(
+                    self.scene.field(self.space, "space", "lock") != 0,
+                    f"{call} holds the lock of the space while it looks at {what}",
+                    "nobody holds it: another hart might unmap the page just now",
+                    where=self.scene.symbols.describe(event.pc),
+                    hint="kernel/user_memory.h: the address is good as long as the lock is held",
+                )
+
+        self.watched(hart, call, executor, watch, entry.at, entry.pa + va % PAGE)
+        check("the word" in seen, f"{call} looks at the program's word", "it does not", where=call)
+
+    def sleep(self, hart: int, call: str, executor: int, hint: str = "") -> None:
         """Make a call in which the executor must go to sleep. The hart runs
         somebody else then, who was waiting for it."""
         other = self.started("another")
         got = self.scene.call(hart, call, executor)
+        self.check_locks_given_back(hart, call)
         check(
             got == other and self.state(executor) & (EXECUTING | QUEUED) == 0,
             f"{call} puts {self.name(executor)} to sleep: hart {hart} goes on with who was queued",
             f"hart {hart} goes on with {self.name(got)}; {self.describe(executor)};"
             f" a0 is {result_text(self.register(executor))}",
             where=call,
+            hint=hint,
         )
 
     def park(self, hart: int, executor: int, mask: int, deadline: int = DEADLINE_NONE) -> None:
@@ -160,6 +214,7 @@ class Bench:
         """Make a call from which the executor must come back at once: its
         result."""
         got = self.scene.call(hart, call, executor)
+        self.check_locks_given_back(hart, call)
         check(
             got == executor,
             f"{call} returns to {self.name(executor)} at once",
@@ -201,8 +256,10 @@ class Bench:
         found = self.queued()
         if found == list(wanted):
             return None
-        names = [", ".join(map(self.name, some)) or "nobody" for some in (wanted, found)]
-        return f"in the run queue must be {names[0]}, but there is {names[1]}"
+        return f"the run queue must hold {self.all_names(wanted)}; it holds {self.all_names(found)}"
+
+    def all_names(self, executors: Sequence[int]) -> str:
+        return ", ".join(map(self.name, executors)) or "nobody"
 
     def wrongly_woken(self, executor: int, references: int) -> str | None:
         """A complaint if the executor is not in the run queue, or was put there
@@ -221,10 +278,13 @@ class Bench:
     def check_queued(self, *wanted: int, after: str, hint: str = "") -> None:
         """These are in the run queue, each once, in this order; now hart 0 has
         run them."""
-        complaint = self.wrongly_queued(*wanted)
-        names = ", ".join(map(self.name, wanted)) or "nobody"
-        wanted_text = f"after {after} in the run queue: {names}"
-        check(complaint is None, wanted_text, str(complaint), hint=hint)
+        found = self.queued()
+        check(
+            found == list(wanted),
+            f"{self.all_names(wanted)} in the run queue after {after}",
+            self.all_names(found),
+            hint=hint,
+        )
 
     def asleep(self, hart: int) -> bool:
         """Has this hart, in an exploration, found nothing to run?"""
@@ -236,5 +296,6 @@ class Bench:
             fail(
                 f"{references} references to {self.name(executor)}",
                 f"{found}",
-                hint="one reference is held while EXECUTING or QUEUED is set (kernel/state.h)",
+                hint="one reference is held while EXECUTING or QUEUED is set (kernel/state.h);"
+                " and a call gives back what it took for itself",
             )

@@ -13,6 +13,8 @@ from stag.model import DONE, WAITS
 from stag.verdict import check, fail
 from user_code import CONDITION, COUNTER, FLAG, LOG, MUTEX, Process
 
+TURNS = 12
+
 
 def word(process: Process, address: int) -> int:
     return process.bench.memory.u32(process.bench.data + address - DATA)
@@ -22,7 +24,11 @@ def log(process: Process) -> list[int]:
     return [word(process, LOG + 4 + 4 * i) for i in range(min(word(process, LOG), 8))]
 
 
-def run(process: Process, hart: int, *until: int) -> str:
+def threads(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def run(process: Process, hart: int, *until: int | str) -> str:
     try:
         return process.bench.scene.run(hart, *until)
     except GuestPanic as panic:
@@ -154,6 +160,87 @@ def test_mutex_orders_memory(scene, kernel) -> None:
     explore_increments(process, ("tso", "pso"))
 
 
+def test_mutex_hand_over_orders_memory(scene, kernel) -> None:
+    """From a holder to the next in line: thread 2 is about to sleep when thread
+    1, which has waited itself, gives the mutex back."""
+    process = Process(Bench(scene()), kernel)
+    stops: list[int] = []
+    for thread in range(3):
+        code = process.code()
+        code.call(process["mutex_lock"], MUTEX)
+        stops.append(code.here)
+        if thread > 0:
+            code.increment(COUNTER)
+        if thread < 2:
+            code.call(process["mutex_unlock"], MUTEX)
+        stops.append(code.end())
+        process.thread(code)
+    must_end(process, 0, stops[0], "with a mutex that is free")
+    must_sleep(process, 1, stops[2], "while thread 0 holds the mutex")
+    run(process, 3, "trap_entry")  # its first call of the kernel
+    must_end(process, 0, stops[1], "since mutex_unlock never sleeps")
+    must_end(process, 1, stops[2], "since the mutex was given back")
+
+    def judge(_: object) -> str | None:
+        count = word(process, COUNTER)
+        if count == 2 or process.bench.state(process.threads[2]) & PARKED:
+            return None  # or it was too early, and its wake-up is not sent here
+        return f"two threads have added 1 under the mutex: {count}, not 2"
+
+    process.bench.scene.explore(
+        [
+            Thread(2, until=[stops[3], "trap_entry"]),
+            Thread(3, until=[stops[5]], waits=True),
+        ],
+        judge,
+        models=("pso",),
+        hint="what tells a thread that the mutex is its own must release what the last holder"
+        " wrote, and be read by an acquire",
+    )
+
+
+def test_mutex_starves_nobody(scene, kernel) -> None:
+    """Thread 1 waits, while threads 0 and 2 take the mutex again and again. Who
+    is woken always comes before who takes it anew."""
+    process = Process(Bench(scene()), kernel)
+    places: list[int] = []
+    ends: list[int] = []
+
+    def taker(times: int) -> None:
+        code = process.code()
+        for _ in range(times):
+            code.call(process["mutex_lock"], MUTEX)
+            places.append(code.here)
+            code.call(process["mutex_unlock"], MUTEX)
+            places.append(code.here)
+        ends.append(code.end())
+        process.thread(code)
+
+    def one_step(hart: int) -> None:
+        pc = process.bench.scene.world.harts[hart].pc
+        if pc not in ends:
+            run(process, hart, *(place for place in places if place != pc))
+
+    taker(TURNS)
+    one_step(1)
+    ends.append(locked_increment(process))
+    places.append(ends[-1])
+    must_sleep(process, 1, ends[-1], "while thread 0 holds the mutex")
+    taker(TURNS)
+    one_step(3)
+    for _ in range(2 * TURNS):
+        for hart in (1, 2, 3):
+            one_step(hart)
+        if word(process, COUNTER):
+            break
+    check(
+        word(process, COUNTER) == 1,
+        "thread 1 gets the mutex, which it waits for",
+        f"it has not got it: threads 0 and 2 have had it {TURNS} times each, by turns",
+        hint="wake the thread that has waited longest, not the one that came last (sync.h)",
+    )
+
+
 def test_mutex_of_three_threads(scene, kernel) -> None:
     """One holds the mutex, two wait; each must get it."""
     process = Process(Bench(scene()), kernel)
@@ -189,14 +276,14 @@ def test_condition_signal_wakes_the_first(scene, kernel) -> None:
     process.thread(code)
     for thread in (0, 1):
         must_sleep(process, thread, ends[thread], "in condition_wait, and the mutex is free")
-    for stop, wanted in ((ends[2], [0]), (ends[3], [0, 1])):
+    for stop, wanted, after in ((ends[2], [0], "one signal"), (ends[3], [0, 1], "two signals")):
         must_end(process, 2, stop, "since condition_signal never sleeps")
         for hart in (1, 2):
             run(process, hart, *ends[:2])
         check(
             log(process) == wanted,
-            f"after {len(wanted)} signals have gone on, in this order: threads {wanted}",
-            f"{log(process)}",
+            f"after {after} these threads have gone on, in this order: {threads(wanted)}",
+            threads(log(process)),
         )
 
 
@@ -235,7 +322,8 @@ def test_broadcast_wakes_all(scene, kernel) -> None:
     must_end(process, 2, ends[2], "since condition_broadcast never sleeps")
     for hart in (1, 2, 1, 2):
         run(process, hart, *ends)
-    check(sorted(log(process)) == [0, 1], "threads 0 and 1 have gone on", f"{log(process)}")
+    found = sorted(log(process))
+    check(found == [0, 1], "threads 0 and 1 have gone on", f"these have: {threads(found)}")
 
 
 def waits_for_flag(process: Process) -> int:

@@ -64,6 +64,14 @@ def test_swap_then_sleeps(scene) -> None:
     check(old_value(bench, a) == OLD, f"a1 is the old value {OLD:#x}", f"{old_value(bench, a):#x}")
 
 
+def test_swap_under_the_lock(scene) -> None:
+    bench = Bench(scene())
+    a = bench.running(1, "A")
+    bench.scene.call(2, "executor_unpark", a, EVENT_WAKE)
+    bench.arguments(a, DATA, NEW, DEADLINE_NONE)
+    bench.check_looked_under_lock(1, "call_park_and_swap", a, DATA)
+
+
 def test_swap_with_a_pending_wake(scene) -> None:
     bench = Bench(scene())
     a = bench.running(1, "A")

@@ -181,7 +181,8 @@ def test_timeout_while_going_to_sleep(scene) -> None:
             Thread(2, Call("deadline_expire", (deadline,))),
         ],
         judge,
-        hint="while A is EXECUTING its own hart goes on with it; nobody queues it (rule 2)",
+        hint="while A is EXECUTING its own hart goes on with it; nobody queues it (rule 2). And A"
+        " gets into the heap only when PARKED is set: a deadline that finds no park ends none",
     )
 
 

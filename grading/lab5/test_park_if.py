@@ -70,7 +70,7 @@ def test_park_if_sleeps_until_wake(scene) -> None:
     bench.memory.set_u32(bench.data + 4, 0x80000001)
     for expected in (0x80000001, 0xFFFFFFFF80000001, 0x700000000 | 0x80000001):
         bench.arguments(a, DATA + 4, expected, DEADLINE_NONE)
-        bench.sleep(1, "call_park_if", a)
+        bench.sleep(1, "call_park_if", a, hint="only the lower 32 bits of a1 count")
         bench.check_at_rest(a, PARKED, "park_if on a word with the value expected")
         bench.scene.call(2, "executor_unpark", a, OTHER)
         bench.check_at_rest(a, PARKED, "an event that is not EVENT_WAKE")
@@ -78,6 +78,13 @@ def test_park_if_sleeps_until_wake(scene) -> None:
         got = bench.scene.call(1, "scheduler_next")
         check(got == a, "EVENT_WAKE queues A", bench.name(got))
         bench.check_result(a, EVENT_WAKE, "EVENT_WAKE")
+
+
+def test_park_if_looks_under_the_lock(scene) -> None:
+    bench = Bench(scene())
+    a = bench.running(1, "A")
+    bench.arguments(a, DATA, 1, DEADLINE_NONE)
+    bench.check_looked_under_lock(1, "call_park_if", a, DATA)
 
 
 def test_park_if_takes_a_pending_wake(scene) -> None:

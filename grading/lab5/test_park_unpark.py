@@ -15,7 +15,7 @@ from park_bench import (
     Bench,
 )
 from stag.explore import Thread
-from stag.model import Call
+from stag.model import Call, Event
 from stag.verdict import check
 
 FIRST, SECOND, OTHER = 1 << 3, 1 << 31, 1 << 5
@@ -128,6 +128,36 @@ def test_unpark_call(scene) -> None:
     )
 
 
+def test_unpark_holds_on_to_the_executor(scene) -> None:
+    """Another hart may destroy the handle at any moment, and with it, if there
+    is no other reference, the executor."""
+    bench = Bench(scene())
+    a, b = bench.running(1, "A"), bench.running(2, "B")
+    bench.park(1, a, FIRST)
+    references = bench.references(a)
+    entry = bench.scene.table(bench.scene.field(b, "executor", "satp")).lookup(bench.handle(a))
+    assert entry is not None
+    state = bench.memory.translate(a + bench.scene.offset("executor", "state"))
+    seen: list[int] = []
+
+    def watch(event: Event) -> None:
+        seen.append(event.word)
+        kept = event.word == state >> 3 and bench.references(a) > references
+        what = "A's state" if event.word == state >> 3 else "the table, for A's handle,"
+        check(
+            kept or bench.scene.field(bench.space, "space", "lock") != 0,
+            f"call_unpark holds the lock of the space while it looks at {what}"
+            + (" (or a reference to A)" if event.word == state >> 3 else ""),
+            "nobody holds it: another hart might destroy the handle just now, and A with it",
+            where=bench.scene.symbols.describe(event.pc),
+            hint="kernel/handle.h: the lock keeps the object; call_executor takes a reference",
+        )
+
+    bench.arguments(b, bench.handle(a), OTHER)
+    bench.watched(2, "call_unpark", b, watch, entry.at, state)
+    check({entry.at >> 3, state >> 3} <= set(seen), "call_unpark finds A", bench.describe(a))
+
+
 def test_unpark_keeps_references(scene) -> None:
     bench = Bench(scene())
     a = bench.running(1, "A")
@@ -186,7 +216,10 @@ def lost(bench: Bench, a: int) -> str | None:
     if bench.events(a):
         return "the event was told to A, and is pending still"
     if queued := bench.queued():
-        return f"hart 1 runs A, and in the run queue is {bench.name(queued[0])}"
+        return (
+            f"hart 1 runs A, and in the run queue is {bench.name(queued[0])}: while A is"
+            " EXECUTING nobody queues it (rule 2)"
+        )
     return None
 
 

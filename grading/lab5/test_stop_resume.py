@@ -25,6 +25,7 @@ LOAD_FAULT = 13
 
 def returns(bench: Bench, function: str, executor: int, wanted: int, what: str) -> None:
     found = bench.scene.call_signed(SPARE, function, executor) & 0xFFFFFFFF
+    bench.check_locks_given_back(SPARE, function)
     check(
         found == wanted & 0xFFFFFFFF,
         f"{function} of an executor that {what} returns {wanted}",
@@ -98,7 +99,7 @@ def test_event_while_stopped(scene) -> None:
     bench.check_at_rest(a, STOPPED, "an event for one that is parked and stopped")
     bench.check_queued(after="an event for A, which is parked and stopped")
     returns(bench, "executor_resume", a, 0, "is stopped")
-    bench.check_queued(a, after="resume: the event came meanwhile")
+    bench.check_queued(a, after="resume, as the event has come")
     bench.check_result(a, EVENT, "the event")
 
 
@@ -108,11 +109,48 @@ def test_resume_while_parked(scene) -> None:
     bench.park(1, a, EVENT)
     returns(bench, "executor_stop", a, 0, "is parked")
     returns(bench, "executor_resume", a, 0, "is parked and stopped")
+    bench.check_at_rest(a, PARKED, "stop and resume")
     bench.check_queued(after="stop and resume of A, which waits for an event")
-    bench.check_at_rest(a, PARKED, "that")
     bench.scene.call(2, "executor_unpark", a, EVENT)
     bench.check_queued(a, after="the event that A waits for")
     bench.check_result(a, EVENT, "the event")
+
+
+def test_resume_while_executing(scene) -> None:
+    """Resume comes before the hart that runs A has seen to the stop."""
+    bench = Bench(scene())
+    a = bench.running(1, "A")
+    references = bench.references(a)
+    returns(bench, "executor_stop", a, 0, "runs on hart 1")
+    stopped = bench.scene.world.save()
+    returns(bench, "executor_resume", a, 0, "is stopped, and hart 1 still has it")
+    hint = "hart 1 goes on with it: queued as well, two harts would run it (rule 2)"
+    check(
+        bench.state(a) & (EXECUTING | QUEUED | STOPPED) == EXECUTING,
+        "after stop and resume hart 1 still executes A, and A is not queued",
+        bench.describe(a),
+        hint=hint,
+    )
+    bench.check_queued(after="stop and resume of A, which hart 1 still has", hint=hint)
+    bench.scene.world.restore(stopped)
+
+    def judge(_: object) -> str | None:
+        here = not bench.asleep(1)
+        if wrong := bench.wrongly_queued(*[a] * (not here)):
+            return f"{'hart 1 runs A' if here else 'A was resumed'}; {wrong}"
+        if bench.references(a) != references:
+            return f"A runs, and has {bench.references(a)} references, not {references}"
+        return None
+
+    bench.scene.explore(
+        [
+            Thread(1, Call("scheduler_leave", (a,)), waits=True),
+            Thread(2, Call("executor_resume", (a,))),
+        ],
+        judge,
+        hint="what the word was in the step that cleared STOPPED decides who has A: its hart, or"
+        " the run queue",
+    )
 
 
 def test_deadline_while_stopped(scene) -> None:
@@ -125,7 +163,7 @@ def test_deadline_while_stopped(scene) -> None:
     bench.check_at_rest(a, STOPPED, "the deadline of one that is parked and stopped")
     bench.check_queued(after="the deadline of A, which is stopped")
     returns(bench, "executor_resume", a, 0, "is stopped")
-    bench.check_queued(a, after="resume: the deadline has passed meanwhile")
+    bench.check_queued(a, after="resume, as the deadline has passed")
     bench.check_result(a, -ETIMEDOUT, "the deadline")
 
 
@@ -214,12 +252,12 @@ def test_stop_against_dispatch(scene) -> None:
 
 
 def test_resume_keeps_a_new_fault(scene) -> None:
-    """A goes on, on hart 2, and faults at once."""
+    """A goes on, on hart 2, and faults at once: put into the queue by resume,
+    or in it still."""
     bench = Bench(scene())
     a, b = bench.started("A"), bench.executor("B")
     bench.scene.set_field(a, "executor", "supervisor", b)
     returns(bench, "executor_stop", a, 0, "is queued")
-    bench.check_queued(after="a stop of A, which was queued")
     bench.scene.set_field(a, "executor", "fault_cause", 15)  # an old one
 
     def judge(_: object) -> str | None:
@@ -230,13 +268,17 @@ def test_resume_keeps_a_new_fault(scene) -> None:
             return f"A was resumed, and the cause of its old fault {cause:#x} is still there"
         return None
 
-    bench.scene.explore(
-        [
-            Thread(1, Call("executor_resume", (a,))),
-            Thread(2, Call("scheduler_next"), Call("fault", (a, LOAD_FAULT, 0)), waits=True),
-        ],
-        judge,
-        models=("sc",),
-        hint="A may run, and fault, before executor_resume has returned: fault() takes the"
-        " executor's lock",
-    )
+    for queued in (True, False):
+        if not queued:
+            bench.check_queued(after="a stop of A, which was queued")
+        bench.scene.explore(
+            [
+                Thread(1, Call("executor_resume", (a,))),
+                Thread(2, Call("scheduler_next"), Call("fault", (a, LOAD_FAULT, 0)), waits=True),
+            ],
+            judge,
+            models=("sc",),
+            hint="A may run, and fault, before executor_resume has returned: fault() takes the"
+            " executor's lock, which must span both the step that clears STOPPED and the"
+            " forgetting of the old cause",
+        )
