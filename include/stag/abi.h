@@ -5,7 +5,8 @@
  * A call is made by `ecall` with its number in a7 and its arguments in a0…;
  * the result comes back in a0: zero or more, or a negative error number.
  * All other registers are preserved, except a1 in park_and_swap, which brings
- * the old value, and a1 and a2 in unmap, which says there how far it has come.
+ * the old value, and a1 and a2 in unmap, which says there how far it has come (when
+ * it is done they may hold anything).
  */
 #pragma once
 
