@@ -218,6 +218,33 @@ class Bench:
         """Has another hart interrupted this one?"""
         return bool(self.scene.world.harts[hart].accepts >> SOFTWARE & 1)
 
+    def comes_to(self, hart: int, place: str, function: str, *arguments: int) -> bool:
+        """Call a function on a hart that may not return: does it come to the start
+        of `place`? If so the hart stands there."""
+        state = self.scene.world.harts[hart]
+        state.steps = ()
+        self.scene.enter(hart, function, *arguments)
+        self.scene.run(hart, place)
+        return state.pc == self.scene.symbols[place]
+
+    def check_reference_until_end(
+        self, hart: int, name: str, function: str, *arguments: int
+    ) -> None:
+        """Where this call ends an executor, executor_end finds the reference of
+        the queue, or of the hart, not yet given back. All is as before then."""
+        start = self.scene.world.save()
+        ends = self.comes_to(hart, "executor_end", function, *arguments)
+        found = self.references(name)
+        self.scene.world.restore(start)
+        check(
+            not ends or found >= 2,
+            expected=f"{function} calls executor_end while it still has the reference that it is"
+            f" to give back: {name} has 2 references, the grader's and that one",
+            found=f"when executor_end is called it has {found}",
+            where="executor_end (kernel/executor.h): the caller holds a reference",
+            hint="without one it may be freed while it is ended: executor_put comes last",
+        )
+
     def count_interrupts(self, act: Callable[[], object]) -> list[int]:
         """The harts that were interrupted by others meanwhile, one by one."""
         world = self.scene.world

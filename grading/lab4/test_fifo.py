@@ -70,7 +70,12 @@ def test_queue_fills_again(bench: Bench) -> None:
     for name in "HIA":
         bench.expect_next(1, name, "when I and A were queued behind H")
     bench.enqueue(1, "J")
-    bench.expect_next(1, "J", "when A, with which the queue was emptied, had stood before B once")
+    bench.expect_next(
+        1,
+        "J",
+        "the only one that is queued",
+        "A, taken before, once stood before B in the queue: is `next` of a new last one cleared?",
+    )
 
 
 def test_stopped_is_not_dispatched(bench: Bench) -> None:
@@ -89,6 +94,7 @@ def test_terminated_in_the_queue(bench: Bench) -> None:
     must_end = bench.scene.call(2, "executor_terminate", bench.executors["A"])
     check(must_end == 0, "executor_terminate leaves the end of A, which is queued, to others",
           f"it returns {must_end}")  # fmt: skip
+    bench.check_reference_until_end(1, "A", "scheduler_next")
     bench.expect_next(1, "B", "as A, before it, was terminated while it was queued")
     bench.check_state("A", TERMINATED, "taken off the queue", "kernel/state.h, rule 3")
     check(

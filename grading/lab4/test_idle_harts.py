@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_bench import QUEUED, Bench, make_bench
+from scheduler_bench import EXECUTING, QUEUED, STOPPED, Bench, flags_text, make_bench
 from stag.explore import Thread
 from stag.model import DONE, SOFTWARE, STVEC, TIMER, WAITS, Call
 from stag.verdict import check, fail
@@ -44,16 +44,100 @@ def test_idle_hart_sleeps(bench: Bench) -> None:
 
 
 def test_enqueue_wakes_an_idle_hart(bench: Bench) -> None:
-    for hart, name in ((2, "A"), (3, "B"), (2, "C")):
+    """Also where the firmware's numbers of the harts are others."""
+    harts = bench.scene.world.harts
+    for hart, name in ((2, "A"), (3, "B"), (2, "C"), (1, "D")):
+        if name == "C":
+            for state in harts:
+                state.id = len(harts) - 1 - state.index
+                bench.scene.set_field(bench.scene.hart_page(state.index), "hart", "id", state.id)
         bench.sleep(hart)
-        told = bench.count_interrupts(lambda n=name: bench.enqueue(1, n))
+        told = bench.count_interrupts(lambda n=name: bench.enqueue(0, n))
         check(
             hart in told,
             expected=f"scheduler_enqueue({name}) interrupts hart {hart}, the only one that sleeps",
             found="it interrupts " + (" and ".join(f"hart {h}" for h in told) or "nobody"),
-            where="ipi_send (kernel/ipi.h)",
+            where=f"ipi_send (kernel/ipi.h); hart.index is {hart}, hart.id, the firmware's number,"
+            f" {harts[hart].id}",
         )
         wake(bench, hart, name)
+
+
+def test_woken_too_late(bench: Bench) -> None:
+    """Another has taken what it was woken for: it sleeps again, and can be woken
+    again."""
+    bench.sleep(2)
+    for name in "AB":
+        bench.enqueue(0, name)
+        check(
+            bench.interrupted(2),
+            expected=f"scheduler_enqueue({name}) interrupts hart 2, which sleeps"
+            + ("" if name == "A" else " again: A, for which it woke, another hart had taken"),
+            found="it does not",
+            where="global.idle_harts (kernel/global.h)",
+            hint="a hart that sleeps again announces that again: whoever woke it has cleared its"
+            " bit",
+        )
+        bench.expect_next(3, name)
+        bench.expect_sleep(2, f"woken for {name}, which hart 3 has taken")
+
+
+def test_two_wake_two(bench: Bench) -> None:
+    """Two sleep, and two queue at a time: each wakes another one."""
+    bench.sleep(2, 3)
+    a, b = bench.ready("A", "B")
+
+    def judge(_: object) -> str | None:
+        told = [hart for hart in (2, 3) if bench.interrupted(hart)]
+        if len(told) == 2:
+            return None
+        return (
+            f"two were queued while two harts sleep, and only hart {told[0]} was interrupted"
+            if told
+            else "two were queued while two harts sleep, and neither was interrupted"
+        )
+
+    bench.scene.explore(
+        [Thread(0, Call("scheduler_enqueue", (a,))), Thread(1, Call("scheduler_enqueue", (b,)))],
+        judge,
+        models=["sc"],
+        hint="a bit of idle_harts is cleared in one atomic step, which tells whether it was set:"
+        " whoever finds it cleared already looks for another one",
+    )
+
+
+def test_busy_hart_is_not_woken(bench: Bench) -> None:
+    """Harts 1 and 3 sleep, hart 2 looks for work while A is queued. When it runs
+    A, more are queued: these are for the two."""
+    bench.sleep(1, 3)
+    (a,) = bench.ready("A")
+    bench.create("B")
+    bench.create("C")
+
+    def judge(_: object) -> str | None:
+        if bench.results(2) != [a]:
+            return None  # it sleeps, and A is for others
+        for name in "BC":
+            asleep = {hart for hart in (1, 3) if not bench.interrupted(hart)}
+            told = bench.count_interrupts(lambda n=name: bench.enqueue(0, n))
+            if asleep and asleep.isdisjoint(told):
+                return (
+                    f"hart 2 runs A, {name} is queued, and"
+                    f" {'hart 2' if 2 in told else 'nobody'} is interrupted, while hart"
+                    f" {' and hart '.join(map(str, sorted(asleep)))} sleeps"
+                )
+        return None
+
+    bench.scene.explore(
+        [
+            Thread(0, Call("scheduler_enqueue", (a,))),
+            Thread(2, Call("scheduler_next"), waits=True),
+        ],
+        judge,
+        models=["sc"],
+        hint="a hart that has taken an executor must not be marked idle any more, whichever way"
+        " it came to it",
+    )
 
 
 def check_interrupts(told: list[int], queued: int) -> None:
@@ -159,6 +243,44 @@ def test_two_take_one(bench: Bench) -> None:
     )
 
 
+def test_yield_while_all_are_taken(bench: Bench) -> None:
+    """A yields to B, which was stopped in the queue. Meanwhile another hart comes:
+    it may let go of B, and take A too, and leave the queue empty."""
+    bench.enqueue(0, "A", "B")
+    bench.expect_next(1, "A")
+    bench.set_state("B", QUEUED | STOPPED)
+
+    def judge(_: object) -> str | None:
+        if bench.state("B") != STOPPED:
+            flags = flags_text(bench.state("B"))
+            return f"B was stopped in the queue and let go, and has {flags} set"
+        for hart in (1, 2):
+            page = bench.name(bench.running(hart))
+            for found in bench.results(hart):
+                if bench.name(found) != "A":
+                    return f"hart {hart} goes on with {bench.name(found)}"
+                if page != "A" or bench.state("A") != EXECUTING:
+                    flags = flags_text(bench.state("A"))
+                    return (
+                        f"hart {hart} goes on with A; its page says that {page} runs there, and A"
+                        f" has {flags} set"
+                    )
+            if not bench.results(hart) and page != "0":
+                return f"hart {hart} has nothing to run, and its page says that {page} runs there"
+        return bench.complain_lost(bench.results(1, 2), "A")
+
+    bench.scene.explore(
+        [
+            Thread(1, Call("scheduler_yield", (bench.executors["A"],)), waits=True),
+            Thread(2, Call("scheduler_next"), waits=True),
+        ],
+        judge,
+        models=["sc", "pso"],
+        hint="once it is in the queue another hart may take whoever yields; and whoever is taken"
+        " off may have been stopped",
+    )
+
+
 def test_no_wakeup_is_spent(bench: Bench) -> None:
     """Harts 2 and 3 sleep, A and B are queued. If hart 2 takes one of them,
     and was interrupted on account of both, hart 3 must still learn of the other."""
@@ -179,6 +301,34 @@ def test_no_wakeup_is_spent(bench: Bench) -> None:
         models=["sc"],
         hint="a hart that wakes up looks idle for a while yet: an interrupt that was meant for one"
         " that sleeps may be spent on it",
+    )
+
+
+def test_no_wakeup_is_spent_early(bench: Bench) -> None:
+    """Hart 2 has found the queue empty, and A is queued before it has announced
+    itself: it announces itself, finds A, and does not sleep. Hart 3 does, when A is
+    taken. If B, queued by hart 1, is told to hart 2, hart 3 must learn of it."""
+    scene = bench.scene
+    scene.set_field(scene.hart_page(2), "hart", REAP_DUE, 1)
+    came = bench.comes_to(2, "reap_all", "scheduler_next")
+    check(came, "a hart that has nothing to run calls reap_all before it sleeps", "it does not")
+    bench.enqueue(0, "A")
+    (b,) = bench.ready("B")
+
+    def judge(_: object) -> str | None:
+        return None if bench.interrupted(3) else asleep_beside_work(bench, 3)
+
+    scene.explore(
+        [
+            Thread(2, waits=True),
+            Thread(3, Call("scheduler_next"), waits=True),
+            Thread(1, Call("scheduler_enqueue", (b,))),
+        ],
+        judge,
+        models=["sc"],
+        switches=1,
+        hint="who has announced itself, and then takes an executor without having slept, may have"
+        " been told of another one: it looks once more at the queue",
     )
 
 

@@ -8,6 +8,7 @@ from stag.explore import Thread
 from stag.model import STVEC, Call
 from stag.verdict import check, fail
 
+STATE_REASON_TIMEOUT = 2 << 8  # include/stag/abi.h
 ENDS_ONCE = (
     "one step of the state word must both see that TERMINATED is set and clear EXECUTING"
     " (kernel/state.h, rules 1 and 5)"
@@ -42,6 +43,13 @@ def test_release_of_a_runnable(bench: Bench) -> None:
     release(bench, "A", False, "as A is runnable")
     bench.check_state("A", EXECUTING, "as it runs on")
     bench.check_references("A", 2, "as it runs on")
+    found = bench.running(1)
+    check(
+        found == bench.executors["A"],
+        expected="the page of hart 1 says that A runs there, as it runs on",
+        found=f"hart.executor is {bench.name(found)}",
+        where="hart.executor (kernel/hart.h)",
+    )
     bench.expect_next(2, "B", "the only one that is queued")
     taken = bench.drain()
     check(not taken, "nobody is queued any more", f"{', '.join(taken)} is")
@@ -64,6 +72,7 @@ def test_release_of_a_terminated(bench: Bench) -> None:
     must_end = bench.scene.call(2, "executor_terminate", bench.executors["A"])
     check(must_end == 0, "executor_terminate leaves the end of A, which runs, to its hart",
           f"it returns {must_end}")  # fmt: skip
+    bench.check_reference_until_end(1, "A", "scheduler_release", bench.executors["A"])
     release(bench, "A", True, "as A was terminated")
     bench.check_state("A", TERMINATED, "once it was let go", "kernel/state.h, rule 4")
     check(
@@ -74,6 +83,50 @@ def test_release_of_a_terminated(bench: Bench) -> None:
         hint="whoever clears EXECUTING completes the request",
     )
     bench.check_references("A", 1, "once it was let go")
+
+
+def test_park_is_finished(bench: Bench) -> None:
+    """Of one that comes back from a park, on each way, and of nobody else."""
+    bench.enqueue(0, "A", "B")
+    bench.expect_next(1, "A")
+    a = bench.executors["A"]
+    for name, hart, function, arguments in (
+        ("B", 2, "scheduler_next", ()),
+        ("B", 1, "scheduler_yield", (a,)),
+        ("A", 1, "scheduler_release", (a,)),
+    ):
+        for reason in (STATE_REASON_TIMEOUT, 0):
+            start = bench.scene.world.save()
+            state = bench.scene.field(bench.executors[name], "executor", "state")
+            bench.scene.set_field(bench.executors[name], "executor", "state", state | reason)
+            called = bench.comes_to(hart, "park_finish", function, *arguments)
+            given = bench.scene.world.harts[hart].x[10]
+            runs, flags = bench.running(hart), bench.state(name)
+            bench.scene.world.restore(start)
+            if not reason:
+                check(
+                    not called,
+                    expected=f"{function} does not call park_finish: {name} has not parked",
+                    found="it does",
+                    where="STATE_REASON (include/stag/abi.h): none is set",
+                )
+                continue
+            check(
+                called and given == bench.executors[name],
+                expected=f"{function} calls park_finish({name}), as a STATE_REASON is set:"
+                f" {name} comes back from a park",
+                found=f"it calls park_finish({bench.name(given)})" if called else "it does not",
+                where="kernel/scheduler.h",
+                hint="scheduler_next, scheduler_yield and scheduler_release can each find one that"
+                " goes on after a park",
+            )
+            check(
+                runs == bench.executors[name] and flags == EXECUTING,
+                expected=f"when park_finish is called {name} runs: it has EXECUTING set, and the"
+                f" page of hart {hart} names it",
+                found=f"it has {flags_text(flags)} set, and hart.executor is {bench.name(runs)}",
+                where="park_finish (kernel/park.h)",
+            )
 
 
 def test_leave(bench: Bench) -> None:
@@ -87,6 +140,7 @@ def test_leave(bench: Bench) -> None:
             expected=f"scheduler_leave(A) returns {wanted}, as A has {flags_text(flags)} set",
             found=f"it returns {bench.name(found)}",
             where="kernel/scheduler.h",
+            hint="if scheduler_release says false it runs on; else scheduler_next says who does",
         )
 
 

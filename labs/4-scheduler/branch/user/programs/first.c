@@ -53,8 +53,8 @@ static void wait_for_all(uint64_t count, uint64_t *seen)
 int main(void)
 {
     uint64_t seen[MANY] = {0}, count = info_page()->hart_count * EACH_HART;
-    printf("%lu executors on %u harts; every second one never yields\n", count,
-           info_page()->hart_count);
+    printf("%lu executors on %u hart%s; every second one never yields\n", count,
+           info_page()->hart_count, info_page()->hart_count == 1 ? "" : "s");
     for (uint64_t i = 0; i < count; i++) {
         struct thread *thread;
         if (thread_create(take_turns, &turns[i], &thread) < 0) {
