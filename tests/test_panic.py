@@ -16,7 +16,7 @@ from stag.system import System
 
 HARTS = 3
 ALLOCATOR = "page_alloc.c"
-SP, A0 = 2, 10
+SP, FP, A0 = 2, 8, 10
 
 
 @pytest.fixture
@@ -132,6 +132,19 @@ def test_null_jump(idle: System) -> None:
     registers[PC] = 0
     idle.remote.set_general_registers(1, registers)
     check(idle.harts.let_panic(), idle, 1, "(?i)null")
+
+
+@pytest.mark.parametrize("frame", [0, 8, 16])
+def test_no_frame_pointer(idle: System, frame: int) -> None:
+    """What stands below such a frame is no memory: the backtrace ends there, and
+    does not trap in its turn."""
+    idle.harts.begin_call(1, "page_alloc")
+    registers = idle.remote.general_registers(1)
+    registers[PC], registers[FP] = 0, frame
+    idle.remote.set_general_registers(1, registers)
+    text = idle.harts.let_panic()
+    assert text.count("kernel panic") == 1, text
+    assert re.search(r"backtrace:\n +0x0\n-+\n$", text), text
 
 
 def test_store_to_the_kernels_code(idle: System) -> None:

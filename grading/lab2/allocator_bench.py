@@ -85,9 +85,6 @@ class Bench:
         # Pages to work with, where all are handed out. The largest bank's first:
         # the others are of the last exercise only.
         self.stock = largest_first(self.banks, self.held)
-        for bank in self.banks:  # so that timelines speak of the table
-            for at in range(bank.entries, bank.entries + bank.pages * WORD, PAGE):
-                scene.add_object(at, f"table at {at & 0xFFFFFFFF:#x}")
         self._scratch = 0
         self._scratch_used = PAGE
 

@@ -158,6 +158,7 @@ class Process:
     def __init__(self, bench: Bench, kernel: Path) -> None:
         self.bench = bench
         self.library = find_library(kernel)
+        bench.scene.add_program(self.library)
         self.threads: list[int] = []
         for segment in self.library.segments:
             rights = PTE_R | PTE_W * segment.writable | PTE_X * segment.executable

@@ -14,7 +14,7 @@ from stag.errors import GuestPanic, StagError
 from stag.explore import Thread
 from stag.model import DONE, RETURN, KernelFault
 from stag.pagetable import PAGE, PageTable, R, U, V, W, X
-from stag.scene import Scene, ScheduleFailure
+from stag.scene import Scene
 from stag.verdict import check, fail
 
 CODE, FLAG, DATA, OTHER = 0x1000000, 0x2000000, 0x4000000, 0x5000000
@@ -369,15 +369,8 @@ def explore(
     hint: str,
     models: Sequence[str] = ("pso",),
 ) -> None:
-    """Every order, and every delay of stores. A mistake that shows without such
-    delays is told without them: that is easier to read."""
-    try:
-        scene.explore(threads, oracle, models=models, hint=hint)
-        return
-    except ScheduleFailure as caught:
-        failure = caught
-    scene.explore(threads, oracle, models=["sc"], hint=hint)
-    raise failure
+    """Every order, and every delay of stores."""
+    scene.explore(threads, oracle, models=models, hint=hint)
 
 
 def stuck(bench: Bench, hart: int) -> bool:
