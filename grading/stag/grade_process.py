@@ -8,6 +8,10 @@ import signal
 import sys
 from collections.abc import Callable
 
+# Where a worker of the grader finds the files to talk through (grade_worker.py).
+RESULTS_FD = "STAG_GRADE_RESULTS"
+ORDERS_FD = "STAG_GRADE_ORDERS"
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 

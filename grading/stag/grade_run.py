@@ -20,8 +20,7 @@ from typing import Literal
 
 from .errors import InfrastructureError
 from .labs import TestItem
-from .grade_process import own_group
-from .grade_worker import ORDERS_FD, RESULTS_FD
+from .grade_process import ORDERS_FD, RESULTS_FD, own_group
 from .verdict import plain
 
 SAID_LINES = 20

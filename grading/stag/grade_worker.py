@@ -20,8 +20,8 @@ import os
 
 import pytest
 
-RESULTS_FD = "STAG_GRADE_RESULTS"
-ORDERS_FD = "STAG_GRADE_ORDERS"
+from .grade_process import ORDERS_FD, RESULTS_FD
+
 MESSAGE_MAX = 60_000
 NOT_THE_KERNEL = "stag-not-the-kernel"  # a report's property, set by grading/conftest.py
 
@@ -52,7 +52,9 @@ class Worker:
         for line in self.orders:
             self.reports = []
             for item in items[line.strip()]:
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+                # Which test comes next is not known yet. That one comes, in
+                # this session, keeps what all share: the booted machine.
+                item.ihook.pytest_runtest_protocol(item=item, nextitem=session)
             self.send(self.judge())
         return True
 
