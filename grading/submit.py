@@ -12,6 +12,7 @@ import argparse
 import gzip
 import io
 import os
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -60,7 +61,10 @@ def submit(number: int | None, tree: Path) -> None:
     known = not plan.is_reference and not plan.notes  # what was given
     for name in sorted(mine):
         same = known and pristine.get(name) == mine[name]
-        print(f"  {name}{'  (as it was given)' if same else ''}")
+        left = len(re.findall(rb"\blab_todo\b", mine[name].data))
+        functions = "function is" if left == 1 else "functions are"
+        about = "as it was given" if same else f"{left} {functions} still to be written"
+        print(f"  {name}{f'  ({about})' if same or left else ''}")
     if left_out := ignored_edits(pristine, tree, {*mine, *plan.prior, *plan.later}):
         print("left out, since only the files above are graded:")
         for edit in left_out:

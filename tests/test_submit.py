@@ -87,6 +87,9 @@ def test_untouched_file_is_told(tree: Path) -> None:
     code, text = submit(tree)
     assert code == 0
     assert f"  {OWNED}  (as it was given)\n" in text
+    with (tree / OWNED).open("a") as file:
+        file.write("/* my first line */\n")
+    assert "functions are still to be written)\n" in submit(tree)[1]
 
 
 def test_what_does_not_build_is_not_packed(tree: Path) -> None:
