@@ -115,7 +115,7 @@ def bring_up(system: GradedSystem) -> None:
             table = harts.table()
             raise GuestPanic(
                 f"the kernel stopped before paging was on, on hart {reached.hart}:\n"
-                f"{harts.let_panic()}\nharts at that moment:\n{table}"
+                f"{harts.let_panic(harts=[reached.hart])}\nharts at that moment:\n{table}"
             )
         waiting.discard(reached.hart)
         if reached.address == symbols[FIRST_PROGRAM]:

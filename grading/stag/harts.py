@@ -231,19 +231,20 @@ class Harts:
         """Let the kernel print its panic, then report it."""
         table = self.table()
         raise GuestPanic(
-            f"the kernel panicked on hart {hart}:\n{self.let_panic()}\n"
+            f"the kernel panicked on hart {hart}:\n{self.let_panic(harts=[hart])}\n"
             f"harts at that moment:\n{table}"
         )
 
-    def let_panic(self, patience: float = PATIENCE) -> str:
-        """A panic is due: let all harts run until the machine is off or at
-        rest. What the console said since."""
+    def let_panic(self, patience: float = PATIENCE, harts: list[int] | None = None) -> str:
+        """A panic is due: let these harts run (all of them without a list, which
+        may find a reason of their own to panic) until the machine is off or
+        they are at rest. What the console said since."""
         self.disarm_panics()
         serial = self.machine.serial
         start = said = len(serial.data)
         deadline = time.monotonic() + patience * slowness()
         while time.monotonic() < deadline:
-            self.resume()
+            self.resume(harts)
             try:
                 stop = self.remote.wait(0.05)
             except GuestHang:
@@ -252,15 +253,16 @@ class Harts:
                 stop = Stop(exit_code=self.machine.wait_exit())
             if stop.exited:
                 break
-            if len(serial.data) == said and self.at_rest():
+            if len(serial.data) == said and self.at_rest(harts):
                 break
             said = len(serial.data)
         said = serial.data[start:].decode(errors="replace").replace("\r\n", "\n")
         return end_backtrace(said, self._called_from) if self.ends_backtraces else said
 
-    def at_rest(self) -> bool:
-        """Every hart waits for an interrupt, in the kernel or the firmware."""
-        return all(self._at_wfi(hart) for hart in range(self.hart_count))
+    def at_rest(self, harts: list[int] | None = None) -> bool:
+        """These harts, or all, wait for an interrupt, in the kernel or the
+        firmware."""
+        return all(map(self._at_wfi, range(self.hart_count) if harts is None else harts))
 
     def _at_wfi(self, hart: int) -> bool:
         pc = self.remote.pc(hart)
