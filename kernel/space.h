@@ -14,7 +14,8 @@
  *
  * A space that was never started holds handles only to spaces younger than
  * itself (share says -EPERM): so handles of such spaces form no cycle, and
- * dropping the first drops them all. A started space lives by its executors.
+ * dropping the first drops them all. A started space lives by its executors,
+ * also by one that is stopped, and if only it has their handles.
  */
 #pragma once
 #include "address.h"

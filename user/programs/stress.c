@@ -21,10 +21,12 @@
  * have made their share of calls, everything is destroyed and dropped, and
  * every page must be free again.
  *
- * Nothing may run on when its nest is gone, in some space that only a caller
- * had the handle of. So a caller runs only as long as its control page says
- * that its *run* is still on; when it has lost that page it faults, or sees
- * zero.
+ * Nothing may stay when its nest is gone, in some space that only a caller had
+ * the handle of. So a caller runs only as long as its control page says that
+ * its *run* is still on; when it has lost that page it faults, or sees zero.
+ * And only executors that we gave get supervisors: of another, which faults in
+ * such a space and is stopped for its supervisor, that space may by then have
+ * the last handle, and a started space lives by its executors.
  *
  * With the same seed the callers draw the same numbers; what comes of them
  * depends on time.
@@ -86,6 +88,8 @@ enum kind {
     EXECUTOR,
     PLACE, /* where a handle, or memory, may be */
     NEW,   /* where a handle is to be made */
+    GIVEN, /* a handle that the keeper has given */
+    FREE,  /* where a handle, or memory, may come to be */
     MEMORY,
     PAGES,
     PROT,
@@ -107,14 +111,14 @@ static const struct {
     [CALL_TERMINATE] = {1, {ANY}},
     [CALL_MAP] = {30, {SPACE, MEMORY, PAGES, PROT, FLAGS}},
     [CALL_UNMAP] = {20, {SPACE, PLACE, PAGES}},
-    [CALL_SHARE] = {30, {SPACE, PLACE, SPACE, PLACE, PAGES, PROT}},
+    [CALL_SHARE] = {30, {SPACE, PLACE, SPACE, FREE, PAGES, PROT}},
     [CALL_CREATE_SPACE] = {8, {NEW}},
     [CALL_CREATE_EXECUTOR] = {12, {SPACE, NEW}},
     [CALL_START] = {12, {EXECUTOR, PC, STACK, CONTROL}},
     [CALL_RESUME] = {16, {EXECUTOR}},
     [CALL_STOP] = {3, {EXECUTOR}},
     [CALL_DESTROY] = {1, {SPACE}},
-    [CALL_SUPERVISE] = {10, {EXECUTOR, EXECUTOR}},
+    [CALL_SUPERVISE] = {10, {GIVEN, EXECUTOR}},
     [CALL_INSPECT] = {16, {EXECUTOR, MEMORY}},
     [CALL_PARK] = {8, {EVENTS}},
     [CALL_PARK_IF] = {8, {MEMORY, FLAGS}},
@@ -177,6 +181,11 @@ static uint64_t draw_handle(struct dice *dice)
     return POOL_HANDLES + pick(dice, dice->given + POOL_MADE) * PAGE_SIZE;
 }
 
+static uint64_t draw_new(struct dice *dice)
+{
+    return POOL_HANDLES + (dice->given + pick(dice, POOL_MADE)) * PAGE_SIZE;
+}
+
 static uint64_t draw_memory(struct dice *dice)
 {
     return POOL_MEMORY + pick(dice, POOL_PAGES) * PAGE_SIZE;
@@ -193,7 +202,11 @@ static uint64_t draw_valid(struct dice *dice, enum kind kind)
     case PLACE:
         return pick(dice, 4) == 0 ? draw_handle(dice) : draw_memory(dice);
     case NEW:
-        return POOL_HANDLES + (dice->given + pick(dice, POOL_MADE)) * PAGE_SIZE;
+        return draw_new(dice);
+    case GIVEN:
+        return POOL_HANDLES + pick(dice, dice->given) * PAGE_SIZE;
+    case FREE: /* not for a handle among those that we give */
+        return pick(dice, 4) == 0 ? draw_new(dice) : draw_memory(dice);
     case MEMORY:
         return draw_memory(dice);
     case PAGES:
