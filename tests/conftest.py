@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,9 @@ BootSystem = Callable[..., System]
 
 def pytest_sessionstart() -> None:
     """What every test needs is looked for once, before any test."""
+    # A shell that runs us in the background has ctrl-C ignored, also by the
+    # programs that we start and then interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         require_qemu()
         symbols_of(KERNEL)

@@ -78,7 +78,7 @@ def test_trap_of_the_kernel_names_its_line(probed: Course, submit: Submit) -> No
     message = probed.grade(tree, "--test=again").message("test_again")
     assert "null dereference" in message
     assert re.search(
-        r"hart 0: last trap: store page fault, sepc page_get.* \(page_alloc.c:\d+\), stval 0x8",
+        r"hart \d: last trap: store page fault, sepc page_get.* \(page_alloc.c:\d+\), stval 0x8",
         message,
     )
 
