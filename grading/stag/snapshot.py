@@ -102,8 +102,8 @@ def describe_ending(world: World, hart: Hart, name: str, symbols: Symbols) -> st
         value = next(values, 0)
         if found[0].endswith("s"):
             return memory.string(value)
-        if found[0].endswith("p") or found[0].endswith("x"):
-            return f"{value:#x}"
+        if found[0][-1] in "px":
+            return f"{value:#x}" if found[0][-1] == "p" else f"{value:x}"
         return str(value - (1 << 64) if value >> 63 and found[0][-1] == "d" else value)
 
     return re.sub(r"%[0-9]*l*[a-z%]", fill, memory.string(hart.x[10]))
