@@ -14,7 +14,7 @@ MEM   := 128M
 MMU   := sv39
 RUN   :=
 TEST  :=
-SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL TIMES BUSY PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
+SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL CHALLENGE TIMES BUSY PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
 PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 export RUN CROSS QEMU GDB STEP PYTHONPYCACHEPREFIX
 
@@ -32,6 +32,7 @@ $(if $(LAB),$(call check,LAB,[1-6],a number from 1 to 6))
 $(if $(PRIOR),$(call check,PRIOR,reference|mine,reference or mine))
 $(if $(BREAK),$(call check,BREAK,1,1))
 $(if $(ALL),$(call check,ALL,1,1))
+$(if $(CHALLENGE),$(call check,CHALLENGE,1,1))
 $(if $(TIMES),$(call check,TIMES,[1-9][0-9]*,how many times))
 $(if $(BUSY),$(call check,BUSY,[0-9][0-9]?,a number of busy loops up to 99))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
@@ -128,9 +129,9 @@ test-slow: kernel user ## run all tests
 bench: kernel user ## count the instructions of each operation
 	@$(PYTHON) grading/bench.py
 
-grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 PRIOR=mine: your files of earlier labs)
+grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 CHALLENGE=1 PRIOR=mine: your files of earlier labs)
 	@$(PYTHON) grading/grade.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
-		$(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
+		$(if $(CHALLENGE),--challenge) $(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
 replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
 	@$(PYTHON) grading/replay.py '$(CASE)'
 grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=word ALL=1 TIMES=10)

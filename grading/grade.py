@@ -28,7 +28,7 @@ from stag.grade_build import build
 from stag.grade_plan import Plan, load_plan, pristine_files
 from stag.grade_process import processors
 from stag.grade_progress import Progress
-from stag.grade_run import Result, Worker, run_tests
+from stag.grade_run import Result, Worker, run_tests, tests_of
 from stag.grade_symbols import OWNED
 from stag.grade_tree import BadSubmission, compose, ignored_edits, lay
 from stag.labs import TestItem
@@ -46,6 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--prior", choices=("reference", "mine"), help="whose files of earlier labs"
     )
+    parser.add_argument("--challenge", action="store_true", help="the challenge's tests")
     parser.add_argument("--depth", type=int, help="how far schedules are explored")
     parser.add_argument("--tree", type=Path, default=ROOT, help="the submission")
     parser.add_argument("--hollow", action="store_true", help="grade with later labs hollow")
@@ -55,11 +56,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(plan: Plan, word: str) -> list[TestItem]:
+def chosen(plan: Plan, challenge: bool, word: str) -> list[TestItem]:
     """The tests with the word in their names, and what they need."""
-    tests = list(plan.lab.tests)
+    tests = list(plan.lab.challenge if challenge else plan.lab.tests)
     if not tests:
-        raise StagError(f"{plan.lab.source} lists no tests yet")
+        raise StagError(f"{plan.lab.source} lists no {'challenge' if challenge else 'tests'} yet")
     wanted = {test.name for test in tests if word in test.name}
     if not wanted:
         names = [test.name for test in tests]
@@ -126,8 +127,8 @@ def run(
         scratch.mkdir(parents=True)
 
         def make_worker(index: int) -> Worker:
-            folder = ROOT / "grading" / f"lab{plan.lab.number}"
-            return Worker(folder, environment, options.verbose, scratch / str(index))
+            where = tests_of(plan.lab, options.challenge)
+            return Worker(where, environment, options.verbose, scratch / str(index))
 
         try:
             progress.say("testing")
@@ -158,7 +159,7 @@ def main() -> int:
     options = arguments()
     try:
         plan = load_plan(ROOT, options.lab)
-        tests = chosen(plan, options.test)
+        tests = chosen(plan, options.challenge, options.test)
     except StagError as error:
         print(error, file=sys.stderr)
         return 2

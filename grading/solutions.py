@@ -1,7 +1,8 @@
 """Tests the graders: `make grade-solutions [LAB=n] [TEST=word] [ALL=1] [TIMES=n]`.
 
 The reference must score full points, alone and with the later labs hollow; a
-starter none; each variant all; each mutant must fail in exactly the tests that
+starter none; each variant all; a challenge's solution passes the challenge's
+tests, of which the reference passes none; each mutant must fail in exactly the tests that
 its patch names, so that it loses exactly their points.
 
 Of the mutants those are run that stand for something that must be caught
@@ -35,7 +36,14 @@ from stag.solutions import mutants, variants
 from stag.solutions_items import choose, load_items
 from stag.solutions_page import page
 from stag.solutions_report import WIDTH, LabReport, show, show_lists, wrong
-from stag.solutions_run import Job, Runner, mutant_job, reference_jobs, variant_job
+from stag.solutions_run import (
+    Job,
+    Runner,
+    challenge_jobs,
+    mutant_job,
+    reference_jobs,
+    variant_job,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("build/solutions")
@@ -64,7 +72,7 @@ def plan(lab: Lab, pristine: Files, options: argparse.Namespace) -> LabReport:
     jobs = []
     right = variants(ROOT, lab)
     if not options.times:
-        jobs += reference_jobs(ROOT, lab, pristine)
+        jobs += [*reference_jobs(ROOT, lab, pristine), *challenge_jobs(ROOT, lab, pristine)]
         for hollow in (False, True) if options.all else (False,):
             jobs += [variant_job(ROOT, lab, v, pristine, hollow) for v in right]
     # A word names what it names, whether it would be run without it or not.

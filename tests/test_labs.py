@@ -88,6 +88,7 @@ LAB_4 = "labs/4-scheduler/lab.toml"
 EXERCISE_5 = "[[exercise]]\nnumber = 5"
 REMOVE = 'remove = [ { file = "kernel/scheduler.c", functions = ["queue_rush"] } ]'
 ONE_TEST = '[[exercise.test]]\nname = "test_a"\npoints = 1\ntitle = "A"\n'
+CHALLENGE = '[[challenge]]\nname = "test_c"\ntitle = "C"\n'
 WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "unknown-function": (
         edit(LAB_3, 'function = "call_share"', 'function = "call_shares"'),
@@ -143,6 +144,14 @@ WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
     "test-twice": (
         edit(LAB_4, EXERCISE_5, f"{ONE_TEST}{ONE_TEST}{EXERCISE_5}"),
         f"{LAB_4}: test_a is there twice",
+    ),
+    "challenge-that-gives-points": (
+        edit(LAB_4, "[neutral]", f"{CHALLENGE}points = 5\n[neutral]"),
+        f"{LAB_4}: test_c: there is no key `points`",
+    ),
+    "challenge-that-needs-an-exercise": (
+        edit(LAB_4, "[neutral]", f'{CHALLENGE}needs = ["test_two_enqueue"]\n[neutral]'),
+        f"{LAB_4}: test_c needs test_two_enqueue",
     ),
     "nothing-to-remove": (
         edit(LAB_4, "[[exercise]]", f"[[exercise]]\n{REMOVE}"),

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import InfrastructureError
-from .labs import TestItem
+from .labs import Lab, TestItem
 from .grade_process import ORDERS_FD, RESULTS_FD, own_group
 from .verdict import plain
 
+ROOT = Path(__file__).resolve().parents[2]
 SAID_LINES = 20
 BLOCKED = "blocked by "  # what the message of such a test begins with
 
@@ -44,11 +45,17 @@ class Result:
         return self.test.points if self.outcome == "pass" else 0
 
 
+def tests_of(lab: Lab, challenge: bool) -> Path:
+    """Where a lab's tests are, or those of its challenge."""
+    folder = ROOT / "grading" / f"lab{lab.number}"
+    return folder / "challenge.py" if challenge else folder
+
+
 @dataclass
 class Worker:
     """A process of pytest (grade_worker.py), and the test that it runs now."""
 
-    folder: Path  # the lab's tests
+    tests: Path  # the lab's folder of tests, or its challenge
     environment: dict[str, str]
     trace: bool  # show the debugger's traffic
     scratch: Path
@@ -64,11 +71,11 @@ class Worker:
         fds = {RESULTS_FD: str(their_results), ORDERS_FD: str(their_orders)}
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "stag.grade_worker"]
         command += ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(self.scratch)]
-        command += [*(["-s"] if self.trace else []), str(self.folder)]
+        command += [*(["-s"] if self.trace else []), str(self.tests)]
         self._process = subprocess.Popen(
             command,
-            cwd=self.folder.parent.parent,
-            env={**self.environment, **fds, "PYTHONPATH": str(self.folder.parent)},
+            cwd=ROOT,
+            env={**self.environment, **fds, "PYTHONPATH": str(ROOT / "grading")},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=None if self.trace else self._output,

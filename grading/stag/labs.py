@@ -7,6 +7,7 @@
         hollow                {file, function, hint, neutral}: the functions to write
         remove                {file, functions}: private helpers that the starter lacks
         [[exercise.test]]     name, points, title, needs, hint
+    [[challenge]]             name, title, needs, hint: tests outside the points
     [given]                   by function: lines of a hollow body before it stops
     [neutral]                 by function: its whole body in the branches of earlier labs
 
@@ -31,6 +32,7 @@ from .errors import InfrastructureError
 
 COUNT = 6
 POINTS = 100
+CHALLENGE = 0  # the exercise of tests that give no points
 
 
 class LabError(InfrastructureError):
@@ -92,6 +94,7 @@ class Lab:
     extra: str
     remove_essay: tuple[str, ...]
     exercises: tuple[Exercise, ...]
+    challenge: tuple[TestItem, ...]
     given: dict[str, str]
     neutral: dict[str, str]
     source: Path  # the file that says all this
@@ -115,7 +118,8 @@ class Lab:
 
     def handout(self, exercise: int) -> str:
         """The section to read, as a path in the repository."""
-        return f"handouts/{self.name}.md#exercise-{exercise}"
+        section = "challenge" if exercise == CHALLENGE else f"exercise-{exercise}"
+        return f"handouts/{self.name}.md#{section}"
 
 
 class _Table:
@@ -169,7 +173,7 @@ def _read_test(table: _Table, exercise: int) -> TestItem:
     test = TestItem(
         name=name,
         exercise=exercise,
-        points=table.take("points", int),
+        points=0 if exercise == CHALLENGE else table.take("points", int),
         title=table.take("title", str),
         needs=table.names("needs", []),
         hint=table.take("hint", str, ""),
@@ -177,7 +181,7 @@ def _read_test(table: _Table, exercise: int) -> TestItem:
     if not name.startswith("test_"):
         raise table.error("the name of a test begins with `test_`")
     if test.points < 0:
-        raise table.error(f"{test.points} points: give 0 (a challenge) or more")
+        raise table.error(f"{test.points} points: give 0 or more")
     table.end()
     return test
 
@@ -224,6 +228,7 @@ def parse_lab(data: Any, name: str, source: Path) -> Lab:
         extra=table.take("extra", str, ""),
         remove_essay=table.names("remove_essay", []),
         exercises=tuple(_read_exercise(entry) for entry in table.tables("exercise", "exercise")),
+        challenge=tuple(_read_test(t, CHALLENGE) for t in table.tables("challenge", "challenge")),
         given=table.bodies("given"),
         neutral=table.bodies("neutral"),
         source=source,
@@ -256,13 +261,16 @@ def _check_form(lab: Lab, table: _Table) -> None:
         if hollow.neutral and hollow.function not in lab.neutral:
             raise table.error(f"{hollow.function}: `neutral = true`, but [neutral] lacks it")
     seen: set[str] = set()
-    for test in lab.tests:
-        if test.name in seen:
-            raise table.error(f"{test.name} is there twice")
-        for need in test.needs:
-            if need not in seen:
-                raise table.error(f"{test.name} needs {need}, which no entry above it defines")
-        seen.add(test.name)
+    for tests in (lab.tests, lab.challenge):
+        above: set[str] = set()
+        for test in tests:
+            if test.name in seen:
+                raise table.error(f"{test.name} is there twice")
+            for need in test.needs:
+                if need not in above:
+                    raise table.error(f"{test.name} needs {need}, which no entry above it defines")
+            above.add(test.name)
+            seen.add(test.name)
 
 
 def _folders(root: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .grade_run import BLOCKED, Result
-from .labs import Lab
+from .labs import CHALLENGE, Lab
 
 WIDTH = 80
 MESSAGE_LINES = 120
@@ -37,6 +37,22 @@ class Grade:
     broken: str = ""  # why nothing could be judged, at nobody's cost
     ignored: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def challenge(self) -> bool:
+        return bool(self.results) and self.results[0].test.exercise == CHALLENGE
+
+    @property
+    def title(self) -> str:
+        end = ": the challenge" if self.challenge else ""
+        return f"Lab {self.lab.number}: {self.lab.title}{end}"
+
+    @property
+    def score(self) -> str:
+        if self.challenge:
+            passed = sum(result.outcome == "pass" for result in self.results)
+            return f"{passed} of {len(self.results)} tests of the challenge pass (not for points)"
+        return f"{self.got} of {self.points} points"
 
     @property
     def points(self) -> int:
@@ -83,7 +99,7 @@ def _wrapped(line: str, width: int) -> str:
 
 
 def points_table(grade: Grade, width: int) -> Table:
-    table = Table(title=f"Lab {grade.lab.number}: {grade.lab.title}", width=width)
+    table = Table(title=grade.title, width=width)
     table.add_column("ex", justify="right")
     table.add_column("test", ratio=1)
     table.add_column("result")
@@ -93,18 +109,20 @@ def points_table(grade: Grade, width: int) -> Table:
         test = result.test
         if exercise not in (None, test.exercise):
             table.add_section()
-        number = "" if exercise == test.exercise else str(test.exercise)
+        number = "" if exercise == test.exercise else str(test.exercise or "")
         exercise = test.exercise
         points = "-" if result.outcome == "error" else str(result.got)
+        points = f"{points} / {test.points}" if test.points else ""
         style = STYLES[result.outcome]
         table.add_row(
             number,
             Text(test.title + ("" if result.outcome == "pass" else f" ({test.name})")),
             Text(result.outcome, style),
-            Text(f"{points} / {test.points}", style),
+            Text(points, style),
         )
-    table.add_section()
-    table.add_row("", "", "", f"{grade.got} / {grade.points}", style="bold")
+    if grade.points:
+        table.add_section()
+        table.add_row("", "", "", f"{grade.got} / {grade.points}", style="bold")
     return table
 
 
@@ -133,7 +151,7 @@ def show(grade: Grade, console: Console) -> None:
             text = textwrap.fill(f"{BLOCKED}{failed}: {', '.join(names)}", WIDTH)
             console.print(Text(text, STYLES["blocked"]))
     else:
-        console.print(Text(f"Lab {grade.lab.number}: {grade.lab.title}", "bold"))
+        console.print(Text(grade.title, "bold"))
     told: dict[str, str] = {}  # what went wrong, but for the state of the harts: in which test
     for result in grade.results:
         if result.outcome not in ("fail", "error"):
@@ -164,7 +182,7 @@ def show(grade: Grade, console: Console) -> None:
     console.print()
     if grade.errors:
         console.print(Text("Something could not be judged: no points are lost for it.", "magenta"))
-    console.print(Text(f"{grade.got} of {grade.points} points", "bold"))
+    console.print(Text(grade.score, "bold"))
 
 
 def _indented(console: Console, text: str) -> None:

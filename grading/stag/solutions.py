@@ -2,6 +2,7 @@
 
     solutions/<n>-<name>/mutants/<mutant>.patch    a mistake, as a small patch
     solutions/<n>-<name>/variants/<variant>/…      owned files, other but right
+    solutions/<n>-<name>/challenge.patch           what the challenge asks for
 
 A mutant's patch begins with what it is about:
 
@@ -40,16 +41,12 @@ class SolutionError(StagError):
 
 
 @dataclass(frozen=True)
-class Mutant:
-    name: str
+class Patch:
     path: str  # in the repository
-    mistake: str
-    caught_by: frozenset[str]
-    how: str
     diff: str
 
     def applied(self, pristine: Files) -> Files:
-        """The sources with the mistake in them."""
+        """The sources with this change."""
         touched = _TOUCHED.findall(self.diff)
         missing = [name for name in touched if name not in pristine]
         if not touched or missing:
@@ -78,6 +75,14 @@ class Mutant:
             if files == pristine:
                 raise SolutionError(f"{self.path} changes nothing")
             return files
+
+
+@dataclass(frozen=True)
+class Mutant(Patch):
+    name: str
+    mistake: str
+    caught_by: frozenset[str]
+    how: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def _read_mutant(path: Path, shown: str, lab: Lab) -> Mutant:
     unknown = sorted(caught - {test.name for test in lab.tests})
     if unknown:
         raise SolutionError(f"{shown}: {lab.source} has no test {', '.join(unknown)}")
-    return Mutant(path.stem, shown, words["Mistake"], caught, words["How"], mark + rest)
+    return Mutant(shown, mark + rest, path.stem, words["Mistake"], caught, words["How"])
 
 
 def mutants(root: Path, lab: Lab) -> list[Mutant]:
@@ -120,6 +125,16 @@ def mutants(root: Path, lab: Lab) -> list[Mutant]:
     folder = root / "solutions" / lab.name / "mutants"
     paths = sorted(folder.glob("*.patch"))
     return [_read_mutant(path, path.relative_to(root).as_posix(), lab) for path in paths]
+
+
+def challenge(root: Path, lab: Lab) -> Patch | None:
+    """What solves it, if the lab has one."""
+    path = root / "solutions" / lab.name / "challenge.patch"
+    shown = path.relative_to(root).as_posix()
+    if not lab.challenge:
+        return None
+    _, mark, diff = _text(path, shown).partition("--- ")
+    return Patch(shown, mark + diff)
 
 
 def _read_variant(folder: Path, shown: str, lab: Lab) -> Variant:

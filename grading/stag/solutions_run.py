@@ -19,11 +19,11 @@ from pathlib import Path
 
 from .errors import StagError
 from .grade_build import build
-from .grade_run import Result, Worker, run_tests
+from .grade_run import Result, Worker, run_tests, tests_of
 from .grade_symbols import OWNED
 from .grade_tree import BadSubmission, Files, lay, read_tree
 from .labs import Lab, TestItem
-from .solutions import Mutant, Variant
+from .solutions import Mutant, Variant, challenge
 from .solutions_items import lost_tests, needed_tests
 from .starter import write_hollow_after, write_starter
 
@@ -38,6 +38,7 @@ class Job:
     fails: frozenset[str] | None  # None: nothing may give points
     hollow: bool = False  # other labs are hollow
     mutant: Mutant | None = None
+    challenge: bool = False  # its tests, instead of the lab's
     results: list[Result] = field(default_factory=list)
     caught: list[bool] = field(default_factory=list)  # in each of several runs
     complaint: str = ""
@@ -65,7 +66,7 @@ class Job:
         if broken:
             self.complaint = f"{broken[0].test.name} was not judged: {broken[0].message}"
         elif self.fails is None:
-            passed = [r.test.name for r in self.results if r.got]
+            passed = [r.test.name for r in self.results if r.outcome == "pass"]
             if passed:
                 self.complaint = f"scores {self.points} points: {' '.join(passed)}"
         elif self.failed != self.fails:
@@ -119,6 +120,19 @@ def variant_job(root: Path, lab: Lab, variant: Variant, pristine: Files, hollow:
     return Job(lab, title, files, frozenset(), hollow=hollow)
 
 
+def challenge_jobs(root: Path, lab: Lab, pristine: Files) -> list[Job]:
+    """Its solution passes the challenge's tests, of which the reference passes
+    none."""
+    solution = challenge(root, lab)
+    if solution is None:
+        return []
+    nothing: frozenset[str] = frozenset()
+    return [
+        Job(lab, "the challenge, not met", lambda _: pristine, None, challenge=True),
+        Job(lab, "the challenge", lambda _: solution.applied(pristine), nothing, challenge=True),
+    ]
+
+
 def mutant_job(lab: Lab, mutant: Mutant, pristine: Files) -> Job:
     title, fails = f"mutant {mutant.name}", mutant.caught_by
     return Job(lab, title, lambda _: mutant.applied(pristine), fails, mutant=mutant)
@@ -150,10 +164,10 @@ class Runner:
             "STAG_KERNEL": str(kernel),
             "STAG_CASES": str(slot / "cases"),
         }
-        folder = self.root / "grading" / f"lab{job.lab.number}"
+        where = tests_of(job.lab, job.challenge)
 
         def worker(_: int) -> Worker:
-            return Worker(folder, environment, False, slot / "scratch")
+            return Worker(where, environment, False, slot / "scratch")
 
         return run_tests(tests, worker, 1, self._check, self._check)
 
@@ -161,7 +175,7 @@ class Runner:
         tree = slot / ("hollow" if job.hollow else "tree")
         derived = slot / "derived"
         shutil.rmtree(derived, ignore_errors=True)
-        tests = list(job.lab.tests)
+        tests = list(job.lab.challenge if job.challenge else job.lab.tests)
         if job.mutant is not None and not self.whole:
             tests = needed_tests(job.lab, job.mutant.caught_by)
         try:
