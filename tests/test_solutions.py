@@ -21,7 +21,7 @@ from stag.errors import StagError
 from stag.grade_run import Result
 from stag.grade_tree import read_tree
 from stag.labs import Lab, load_lab
-from stag.solutions import Mutant, SolutionError, mutants, variants
+from stag.solutions import Mutant, SolutionError, challenge, mutants, variants
 from stag.solutions_items import (
     ITEMS,
     choose,
@@ -52,6 +52,16 @@ def test_mutants_apply(number: int) -> None:
         except SolutionError as error:
             wrong.append(str(error))
     assert not wrong, "\n".join(wrong)
+
+
+@every_lab
+def test_challenge_has_a_solution(number: int) -> None:
+    lab = load_lab(ROOT, number)
+    solution = challenge(ROOT, lab)
+    assert solution is not None, f"{lab.source} lists no challenge"
+    pristine = read_tree(ROOT)
+    changed = {n for n, file in solution.applied(pristine).items() if file != pristine[n]}
+    assert changed <= set(lab.owned)
 
 
 @every_lab
@@ -87,7 +97,7 @@ def test_variants_can_be_read(number: int) -> None:
 
 
 def mutant(name: str, *tests: str) -> Mutant:
-    return Mutant(name, f"{name}.patch", "a mistake", frozenset(tests), "seen", "")
+    return Mutant(f"{name}.patch", "", name, "a mistake", frozenset(tests), "seen")
 
 
 def test_lost_and_needed() -> None:

@@ -252,10 +252,12 @@ class Bench:
     @cached_property
     def _common_words(self) -> set[int]:
         """What two harts touch, and one writes, when they empty and fill their
-        caches, but for the table."""
+        caches, but for the table and the pages themselves."""
         first, second = (self._touched(lambda h=h: self._use(h)) for h in (2, 3))
         physical = self.scene.memory().translate
-        tables = [(physical(bank.entries), bank.pages * WORD) for bank in self.banks]
+        tables = [
+            (physical(bank.entries), bank.base + bank.size - bank.entries) for bank in self.banks
+        ]
         return {
             k
             for k in first.keys() & second.keys()
