@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from process_bench import CALL_UNMAP, CODE, DATA, EBREAK, ECALL, ENOUGH, S0, Bench
 from stag.pagetable import PAGE
@@ -13,7 +12,6 @@ from stag.verdict import check
 
 SHOOTDOWN = "shootdown (kernel/shootdown.c)"
 PUBLISH = "shootdown_publish (kernel/shootdown.c)"
-SFENCE_MASK, SFENCE = 0xFE007FFF, 0x12000073
 KEPT = DATA + 300 * PAGE  # a page that stays: so its table does, too
 UNMAPS = CODE + PAGE  # a program of one call
 
@@ -37,26 +35,14 @@ def listed(fences: list[Fence]) -> str:
 class FenceBench(Bench):
     """A space in which hart 1 runs READS and hart 2 unmaps."""
 
-    @cached_property
-    def sites(self) -> list[int]:
-        """Where the kernel executes an sfence.vma."""
-        symbols = self.scene.symbols
-        functions = [s for s in symbols.by_name.values() if s.is_function]
-        return [
-            pc
-            for function in functions
-            for pc in range(function.address, function.address + function.size, 4)
-            if ((symbols.instruction(pc) or 0) & SFENCE_MASK) == SFENCE
-        ]
-
     def notes(
         self, hart: int, *places: int | str, budget: int = ENOUGH
     ) -> tuple[bool, list[Fence]]:
         """Let one hart go on, as goes_to does, and note what it flushes."""
         state, fences = self.world.harts[hart], []
         targets = [self.scene.resolve(place) for place in places]
-        while self.goes_to(hart, *targets, *self.sites, budget=budget):
-            word = self.scene.symbols.instruction(state.pc) if state.pc in self.sites else None
+        while self.goes_to(hart, *targets, *self.fences, budget=budget):
+            word = self.scene.symbols.instruction(state.pc) if state.pc in self.fences else None
             if word is None:
                 return True, fences
             rs1, rs2 = word >> 15 & 31, word >> 20 & 31

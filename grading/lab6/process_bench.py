@@ -8,6 +8,7 @@ does: off the run queue, by way of shootdown_publish and the trap's exit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from stag.alloc import Allocation
 from stag.errors import GuestPanic, StagError
@@ -40,6 +41,7 @@ ENOUGH = 20_000  # instructions: many times what any call here takes
 PLENTY = 10_000_000  # … and where long ranges are unmapped
 
 ECALL, EBREAK = 0x73, 0x100073
+SFENCE_MASK, SFENCE = 0xFE007FFF, 0x12000073
 
 
 def ld(rd: int, rs: int, offset: int = 0) -> int:
@@ -251,6 +253,22 @@ class Bench:
         self.scene.enter(hart, function)
         return self.goes_to(hart, budget=PLENTY)
 
+    @cached_property
+    def fences(self) -> list[int]:
+        """Where the kernel executes an sfence.vma."""
+        return self.places_of(SFENCE, SFENCE_MASK)
+
+    def places_of(self, instruction: int, mask: int = (1 << 32) - 1) -> list[int]:
+        """Where in the kernel's functions it stands."""
+        symbols = self.scene.symbols
+        return [
+            pc
+            for function in symbols.by_name.values()
+            if function.is_function
+            for pc in range(function.address, function.address + function.size, 4)
+            if (symbols.instruction(pc) or 0) & mask == instruction
+        ]
+
     def goes_to(self, hart: int, *places: int | str, budget: int = ENOUGH) -> bool:
         """Let one hart go on, all others frozen, to one of these places, or to
         the end of its call. False if it does not get there."""
@@ -335,14 +353,19 @@ class Bench:
 
     def check_faults(self, hart: int, what: str, hint: str = "") -> None:
         """From user mode on, this hart finds DATA gone."""
-        reached = self.goes_to(hart, "fault")
-        state = self.world.harts[hart]
+        state, flushes = self.world.harts[hart], 0
+        reached = self.goes_to(hart, "fault", *self.fences)
+        while reached and state.pc in self.fences:
+            flushes += 1
+            self.goes_to(hart, state.pc + 4)
+            reached = self.goes_to(hart, "fault", *self.fences)
         stale = any(page == DATA >> 12 for _, page in state.tlb)
+        since = "though it has executed an sfence.vma" if flushes else "and executes no sfence.vma"
         check(
             reached and state.csr[0x142] == LOAD_FAULT and state.csr[0x143] == DATA,
             f"{what}: a load from {DATA:#x} faults",
             f"hart {hart} still reads the page"
-            + (": it uses a translation from before" if stale else ""),
+            + (f": it uses a translation from before, {since}" if stale else ""),
             f"hart {hart}: {self.scene.where(hart)}",
             hint,
         )

@@ -212,17 +212,9 @@ def test_new_code_is_fetched(bench: Bench) -> None:
     bench.dispatch(1, executor)
     if map_over(bench, bench.executor(space, "mapper"), PROT_RX):
         fail("map over something executable waits for harts in user mode", "it returns", SHOOTDOWN)
-    symbols = bench.scene.symbols
-    functions = [s for s in symbols.by_name.values() if s.is_function]
-    sites = [
-        pc
-        for function in functions
-        for pc in range(function.address, function.address + function.size, 4)
-        if symbols.instruction(pc) == FENCE_I
-    ]
     if not bench.goes_to(1, "shootdown_withdraw"):
         fail("hart 1 takes the interrupt", bench.scene.where(1), SHOOTDOWN)
-    fenced = bench.goes_to(1, CODE, *sites) and bench.world.harts[1].mode != 0
+    fenced = bench.goes_to(1, CODE, *bench.places_of(FENCE_I)) and bench.world.harts[1].mode != 0
     check(
         fenced,
         "after a page was mapped executable a hart executes fence.i before it returns to user mode",
