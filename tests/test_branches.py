@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import KERNEL, ROOT
+from leaks import leaks
 from published import (
     LABS,
     Project,
@@ -24,10 +25,8 @@ from published import (
     use_times_of_reference,
     write_reference,
 )
-from stag import sources
 from stag.labs import Lab
 from stag.machine import MachineConfig, run_to_exit
-from stag.starter import Form, hollow_file
 from test_starter import FIRST_EXERCISE, build, todo_line
 
 pytest_plugins = ["published_fixtures"]
@@ -110,47 +109,7 @@ def test_starting_points_differ_in_files_of_earlier_labs_alone(course: Path) -> 
 
 # Nothing of a solution
 
-RUN = 40  # tokens
-TOKEN = re.compile(r'[A-Za-z_]\w*|\d\w*|"(?:[^"\\\n]|\\.)*"|[^\s\w]')
-
-
-def tokens(text: str, assembly: bool = False) -> list[str]:
-    text = re.sub(r"/\*.*?\*/", " ", text, flags=re.DOTALL)
-    return TOKEN.findall(re.sub(r"#.*", "", text) if assembly else text)
-
-
-def runs(words: list[str]) -> Iterator[tuple[str, ...]]:
-    return (tuple(words[at : at + RUN]) for at in range(len(words) - RUN + 1))
-
-
-def taken_out(lab: Lab, name: str) -> Iterator[list[str]]:
-    """The tokens of each piece of a file that students don't get."""
-    assembly = name.endswith(".S")
-    text = (ROOT / name).read_text()
-    left = sources.parse(hollow_file(text, name, lab, Form.STARTER), assembly)
-    there = {"\n".join(item.lines) for item in left}
-    for item in sources.parse(text, assembly):
-        if item.names and "\n".join(item.lines) not in there:
-            yield tokens("\n".join(item.lines), assembly)
-
-
-@pytest.fixture(scope="module")
-def needles() -> dict[tuple[str, ...], str]:
-    """By run of tokens: the file that it is taken out of."""
-    found: dict[tuple[str, ...], str] = {}
-    for lab in LABS:
-        for name in lab.owned:
-            for words in taken_out(lab, name):
-                found.update(dict.fromkeys(runs(words), name))
-    assert {file for lab in LABS for file in lab.owned} == set(found.values())
-    return found
-
-
-def leaks(text: str, assembly: bool, needles: dict[tuple[str, ...], str]) -> set[str]:
-    return {needles[words] for words in runs(tokens(text, assembly)) if words in needles}
-
-
-def test_no_object_holds_a_solution(course: Path, needles: dict[tuple[str, ...], str]) -> None:
+def test_no_object_holds_a_solution(course: Path) -> None:
     """In all that students can fetch, of every branch and every commit."""
     listed = git(course, "rev-list", "--objects", "--branches").splitlines()
     paths = dict(line.split(" ", 1) for line in listed if " " in line)
@@ -159,22 +118,22 @@ def test_no_object_holds_a_solution(course: Path, needles: dict[tuple[str, ...],
     for name, path in paths.items():
         if git(course, "cat-file", "-t", name) == "blob":
             blobs += 1
-            leaked = leaks(git(course, "cat-file", "-p", name), path.endswith(".S"), needles)
+            leaked = leaks(git(course, "cat-file", "-p", name), path.endswith(".S"))
             found |= {path: leaked} if leaked else {}
     assert found == {}
     assert blobs > 200
 
 
-def test_the_search_finds_a_solution(needles: dict[tuple[str, ...], str]) -> None:
+def test_the_search_finds_a_solution() -> None:
     """… also in a text, and written in other lines."""
     for lab in LABS:
         for name in lab.owned:
             assembly = name.endswith(".S")
             text = (ROOT / name).read_text()
-            assert name in leaks(text, assembly, needles)
+            assert name in leaks(text, assembly)
             if not assembly:
                 text = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL))
-                assert name in leaks(f"# Look here\n```\n{text}```\n", False, needles)
+                assert name in leaks(f"# Look here\n```\n{text}```\n")
 
 
 # Students' work

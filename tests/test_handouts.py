@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import browser
 import pytest
 from conftest import KERNEL, ROOT
+from leaks import leaks
 from stag.labs import load_lab, load_labs
 
 if not (ROOT / "tools/handouts").is_file():
@@ -27,7 +29,7 @@ from pages.build import EXAMPLE, build  # noqa: E402
 from pages.sources import PageError, Sources  # noqa: E402
 from pages.svg import KINDS  # noqa: E402
 
-NEEDED = [name for name in ("pandoc", "dot", "weasyprint") if shutil.which(name) is None]
+NEEDED = [name for name in ("pandoc", "dot", "weasyprint", "pdftotext") if shutil.which(name) is None]
 needs_tools = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {', '.join(NEEDED)}")
 PARTS = ("Makefile", "handouts", "include", "kernel", "labs", "user")
 LAB = 2  # whose page stands in for all while it is made of the template
@@ -241,6 +243,15 @@ def test_pdf_is_made(site: Path) -> None:
     data = (site.parent / "stag.pdf").read_bytes()
     assert data.startswith(b"%PDF-") and len(data) > 100_000
     assert not (site / "book.html").exists()
+
+
+def test_nothing_holds_a_solution(documents: dict[str, Document], site: Path) -> None:
+    texts = {name: document.text for name, document in documents.items()}
+    texts |= {path.name: path.read_text() for path in site.rglob("*.svg")}
+    command = ["pdftotext", str(site.parent / "stag.pdf"), "-"]
+    texts["stag.pdf"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "page_alloc_head" in texts["stag.pdf"]
+    assert {name: found for name, text in texts.items() if (found := leaks(text))} == {}
 
 
 @needs_tools

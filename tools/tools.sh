@@ -72,7 +72,7 @@ at_least() {
 missing_for() {
     if [ "$1" = handouts ]; then
         missing_for test
-        for tool in pandoc dot weasyprint; do
+        for tool in pandoc dot weasyprint pdftotext; do
             first $tool >/dev/null || echo $tool
         done
         return
@@ -100,18 +100,18 @@ install_line() {
     modules="pytest pytest-xdist pyelftools rich"
     venv="python3 -m venv .venv && .venv/bin/pip install $modules"
     if [ "$(uname -s)" = Darwin ]; then
-        echo "brew install make qemu riscv64-elf-gcc riscv64-elf-gdb$(for_handouts pandoc graphviz weasyprint) && $venv"
+        echo "brew install make qemu riscv64-elf-gcc riscv64-elf-gdb$(for_handouts pandoc graphviz weasyprint poppler) && $venv"
     elif first apt-get >/dev/null; then
         echo "$(as_root)apt-get install --no-install-recommends $(debian_packages)"
     elif first dnf >/dev/null; then
         echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb gcc" \
             "libtsan libasan libubsan python3-pytest python3-pytest-xdist python3-pyelftools" \
-            "python3-rich$(for_handouts pandoc graphviz weasyprint)"
+            "python3-rich$(for_handouts pandoc graphviz weasyprint poppler-utils)"
     elif first pacman >/dev/null; then
         echo "$(as_root)pacman -S --needed riscv64-linux-gnu-gcc qemu-system-riscv" \
             "qemu-system-riscv-firmware riscv64-linux-gnu-gdb gcc python-pytest" \
             "python-pytest-xdist python-pyelftools python-rich$(for_handouts pandoc-cli graphviz \
-                python-weasyprint)"
+                python-weasyprint poppler)"
     fi
 }
 
@@ -125,5 +125,5 @@ debian_packages() {
     ! apt-cache show qemu-system-riscv >/dev/null 2>&1 || machine=riscv
     echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch gcc libc6-dev" \
         "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich$(for_handouts pandoc graphviz weasyprint \
-            fonts-dejavu-core)"
+            poppler-utils fonts-dejavu-core)"
 }
