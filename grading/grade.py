@@ -101,7 +101,13 @@ def make_kernel(
     submission = options.tree.resolve()
     taken = {*owned, *extra, *plan.prior, *plan.later}
     grade.ignored = ignored_edits(pristine, submission, taken)
-    lay(compose(pristine, submission, owned, extra), tree)
+    files = compose(pristine, submission, owned, extra)
+    if left := [name for name in plan.prior if name in files and files[name].to_write]:
+        plan.notes.append(
+            f"functions of earlier labs are still to be written, in {', '.join(left)}: merge your"
+            " work on those labs first (README.md, The next lab)"
+        )
+    lay(files, tree)
     return build(tree, options.jobs), [*owned, *extra]
 
 

@@ -457,6 +457,14 @@ def test_untouched_branch_scores_nothing(course: Path, number: int, tmp_path: Pa
     assert data["ignored"] == [] and data["notes"] == []
 
 
+def test_a_lab_without_the_earlier_ones_is_told(course: Path, tmp_path: Path) -> None:
+    """Who switches to lab2, and merges nothing."""
+    _, data, shown = grade(clone(course, "lab2", tmp_path / "tree"))
+    assert len(data["notes"]) == 1 and "0 of 100 points" in shown  # type: ignore[arg-type]
+    assert all(name in data["notes"][0] for name in LABS[0].owned)  # type: ignore[index]
+    assert "merge your work" in " ".join(shown.split())
+
+
 @slow
 def test_labs_one_after_another_score_all(course: Path, tmp_path: Path) -> None:
     """In a student's clone, with the merge of each next lab."""
