@@ -27,6 +27,7 @@ from published import (
 )
 from stag.labs import Lab
 from stag.machine import MachineConfig, run_to_exit
+from stag.starter import Form, hollow_file
 from test_starter import FIRST_EXERCISE, build, todo_line
 
 pytest_plugins = ["published_fixtures"]
