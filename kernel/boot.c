@@ -45,19 +45,16 @@ uint8_t boot_stack[HART_STACK_SIZE] __attribute__((aligned(PAGE_SIZE)));
 extern char image_end[]; /* kernel.ld */
 
 /* The kernel itself is in RAM, or the devicetree is not of this machine. */
-static void check_image_in_ram(struct range image)
-{
+static void check_image_in_ram(struct range image) {
     for (uint64_t i = 0; i < machine_description.ram_count; i++) {
         const struct range *ram = &machine_description.ram[i];
-        if (ram->start <= image.start && image.end <= ram->end)
-            return;
+        if (ram->start <= image.start && image.end <= ram->end) return;
     }
     stop("the kernel was loaded at 0x%lx, where the devicetree tells of no RAM", image.start);
 }
 
 /* Banks of what is neither the firmware's nor the image. */
-static void find_banks(void)
-{
+static void find_banks(void) {
     const struct machine_description *machine = &machine_description;
     struct range image = {phys_from_image((void *)KERNEL_IMAGE).raw,
                           phys_from_image(image_end).raw};
@@ -69,19 +66,16 @@ static void find_banks(void)
         count++;
     }
     taken[count] = image;
-    for (; count < machine->reserved_count; count++)
-        taken[count + 1] = machine->reserved[count];
+    for (; count < machine->reserved_count; count++) taken[count + 1] = machine->reserved[count];
     bank_discover(machine->ram, machine->ram_count, taken, count + 1);
 }
 
 /* The boot hart comes first. One that the devicetree does not tell of would
  * run code for somebody else. */
-static void order_harts(uint64_t boot_id)
-{
+static void order_harts(uint64_t boot_id) {
     struct machine_description *machine = &machine_description;
     for (uint64_t i = 0; i < machine->hart_count; i++) {
-        if (machine->hart_ids[i] != boot_id)
-            continue;
+        if (machine->hart_ids[i] != boot_id) continue;
         uint64_t context = machine->plic_contexts[i];
         machine->hart_ids[i] = machine->hart_ids[0];
         machine->plic_contexts[i] = machine->plic_contexts[0];
@@ -93,8 +87,7 @@ static void order_harts(uint64_t boot_id)
 }
 
 /* A hart's page, its stack and its table. */
-static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stack_high)
-{
+static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stack_high) {
     struct hart *hart = linear_from_phys(page);
     hart->self = hart;
     hart->gp = &global_page;
@@ -107,8 +100,7 @@ static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stac
     harts[index] = hart;
 }
 
-static void make_harts(void)
-{
+static void make_harts(void) {
     make_hart(0, phys_from_image(&boot_hart), phys_from_image(boot_stack),
               phys_from_image(boot_stack + PAGE_SIZE));
     for (uint64_t i = 1; i < hart_count; i++) {
@@ -121,8 +113,7 @@ static void make_harts(void)
     }
 }
 
-void boot_main(uint64_t hart_id, uint64_t tree_address)
-{
+void boot_main(uint64_t hart_id, uint64_t tree_address) {
     if (tree_address == 0 || tree_address % 8 != 0)
         stop("devicetree: the firmware gave none (its address is 0x%lx)", tree_address);
     devicetree_read((const void *)(BOOT_TREE_MAP + tree_address % (1ul << 30)));
@@ -141,22 +132,19 @@ void boot_main(uint64_t hart_id, uint64_t tree_address)
 }
 
 /* The rest of the boot, on the boot hart's own table. */
-static void boot_finish(void)
-{
+static void boot_finish(void) {
     console_init();
     asid_init();
     print("\nStag: %lu hart%s, %lu MiB, Sv%s\n", hart_count, hart_count == 1 ? "" : "s",
           info_page->pages_total >> (20 - PAGE_SHIFT), page_table_levels == 3 ? "39" : "48");
     for (uint64_t i = 1; i < hart_count; i++) {
         int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(hart_start));
-        if (error != 0)
-            stop("hart %lu does not start: SBI error %ld", harts[i]->id, error);
+        if (error != 0) stop("hart %lu does not start: SBI error %ld", harts[i]->id, error);
     }
     first_program_start();
 }
 
-void hart_main(void)
-{
+void hart_main(void) {
     struct hart *hart = this_hart();
     /* Whatever the firmware has left there; none is ever set again. */
     csr_clear(sstatus, SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP | SSTATUS_VS | SSTATUS_FS |
@@ -171,17 +159,14 @@ void hart_main(void)
     } else {
         hart->cache_top = hart->cache;
     }
-    if (!asid_supported())
-        csr_write(stvec, trap_entry_flushing);
+    if (!asid_supported()) csr_write(stvec, trap_entry_flushing);
     interrupt_init();
     timer_need_tick();
     struct executor *first = shootdown_publish(trap_reap(scheduler_next()));
-    if (asid_supported())
-        trap_exit(first);
+    if (asid_supported()) trap_exit(first);
     trap_exit_flushing(first);
 }
 
-void boot_trapped(uint64_t cause, uint64_t pc, uint64_t address)
-{
+void boot_trapped(uint64_t cause, uint64_t pc, uint64_t address) {
     stop("trap at boot: cause %lu at pc 0x%lx, address 0x%lx", cause, pc, address);
 }

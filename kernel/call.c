@@ -14,8 +14,7 @@
 typedef struct executor *call_handler(struct executor *self);
 
 /* There is no such call. */
-LEAF static struct executor *call_unknown(struct executor *self)
-{
+LEAF static struct executor *call_unknown(struct executor *self) {
     return call_result(self, -ENOSYS);
 }
 
@@ -42,23 +41,19 @@ static call_handler *const handlers[CALL_COUNT] = {
     [CALL_CONSOLE_READ] = call_console_read,
 };
 
-LEAF struct executor *call_dispatch(struct executor *self)
-{
+LEAF struct executor *call_dispatch(struct executor *self) {
     uint64_t number = self->x[REG_A7];
-    if (UNLIKELY(number >= CALL_COUNT))
-        return call_unknown(self);
+    if (UNLIKELY(number >= CALL_COUNT)) return call_unknown(self);
     return handlers[number](self);
 }
 
 /* yield(): give up the hart to whoever waits for one. 0. */
-LEAF struct executor *call_yield(struct executor *self)
-{
+LEAF struct executor *call_yield(struct executor *self) {
     return scheduler_yield(call_result(self, 0));
 }
 
 /* terminate(status): end this executor. Does not return. */
-struct executor *call_terminate(struct executor *self)
-{
+struct executor *call_terminate(struct executor *self) {
     lock_acquire(&self->lock, LOCK_EXECUTOR);
     self->status = self->x[REG_A0];
     lock_release(&self->lock, LOCK_EXECUTOR);
@@ -70,11 +65,9 @@ struct executor *call_terminate(struct executor *self)
 
 /* start(executor, pc, sp, arg): run a stopped executor from pc, with its stack
  * pointer at sp and arg in a0. 0, -EBADF, -EBUSY, -ESRCH. */
-struct executor *call_start(struct executor *self)
-{
+struct executor *call_start(struct executor *self) {
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL)
-        return call_result(self, -EBADF);
+    if (executor == NULL) return call_result(self, -EBADF);
     int error =
         executor_start(executor, user(self->x[REG_A1]), user(self->x[REG_A2]), self->x[REG_A3]);
     executor_put(executor);
@@ -83,11 +76,9 @@ struct executor *call_start(struct executor *self)
 
 /* resume(executor): let a stopped executor go on. 0, -EBADF, -EINVAL (it was
  * never started), -EBUSY (it is not stopped), -ESRCH. */
-struct executor *call_resume(struct executor *self)
-{
+struct executor *call_resume(struct executor *self) {
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL)
-        return call_result(self, -EBADF);
+    if (executor == NULL) return call_result(self, -EBADF);
     int error = executor_resume(executor);
     executor_put(executor);
     return call_result(self, error);
@@ -95,11 +86,9 @@ struct executor *call_resume(struct executor *self)
 
 /* stop(executor): it comes to rest soon; at once if it is the caller. 0,
  * -EBADF, -ESRCH. */
-struct executor *call_stop(struct executor *self)
-{
+struct executor *call_stop(struct executor *self) {
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL)
-        return call_result(self, -EBADF);
+    if (executor == NULL) return call_result(self, -EBADF);
     int error = executor_stop(executor);
     executor_put(executor);
     self = call_result(self, error);
@@ -111,8 +100,7 @@ struct executor *call_stop(struct executor *self)
  * who gets EVENT_CHILD when the executor faults or ends. 0, -EBADF, -EINVAL (it
  * would supervise itself), -ESRCH.
  */
-struct executor *call_supervise(struct executor *self)
-{
+struct executor *call_supervise(struct executor *self) {
     user_t supervisor_va = user(self->x[REG_A1]);
     struct executor *supervisor = NULL;
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
@@ -137,19 +125,15 @@ struct executor *call_supervise(struct executor *self)
         }
         lock_release(&executor->lock, LOCK_EXECUTOR);
     }
-    if (supervisor != NULL)
-        executor_put(supervisor);
-    if (executor != NULL)
-        executor_put(executor);
+    if (supervisor != NULL) executor_put(supervisor);
+    if (executor != NULL) executor_put(executor);
     return call_result(self, error);
 }
 
 /* inspect(executor, buffer): fill a struct executor_info. 0, -EBADF, -EFAULT. */
-struct executor *call_inspect(struct executor *self)
-{
+struct executor *call_inspect(struct executor *self) {
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL)
-        return call_result(self, -EBADF);
+    if (executor == NULL) return call_result(self, -EBADF);
     struct executor_info info;
     executor_inspect(executor, &info);
     executor_put(executor);
@@ -159,38 +143,31 @@ struct executor *call_inspect(struct executor *self)
 
 /* console_write(buffer, length): at most CONSOLE_WRITE_MAX bytes. The number
  * written, -EINVAL, -EFAULT. */
-struct executor *call_console_write(struct executor *self)
-{
+struct executor *call_console_write(struct executor *self) {
     char text[CONSOLE_WRITE_MAX];
     uint64_t length = self->x[REG_A1];
-    if (length > sizeof(text))
-        return call_result(self, -EINVAL);
+    if (length > sizeof(text)) return call_result(self, -EINVAL);
     int error = user_memory_read(self->space, text, user(self->x[REG_A0]), length);
-    if (error != 0)
-        return call_result(self, error);
+    if (error != 0) return call_result(self, error);
     console_write(text, length);
     return call_result(self, (int64_t)length);
 }
 
 /* console_read(buffer, length): take keys that were pressed. How many, or
  * -EAGAIN, and the caller gets EVENT_CONSOLE when there are; -EINVAL, -EFAULT. */
-struct executor *call_console_read(struct executor *self)
-{
+struct executor *call_console_read(struct executor *self) {
     char text[CONSOLE_WRITE_MAX];
     user_t buffer = user(self->x[REG_A0]);
     uint64_t length = self->x[REG_A1];
-    if (length == 0)
-        return call_result(self, -EINVAL);
+    if (length == 0) return call_result(self, -EINVAL);
     length = length < sizeof(text) ? length : sizeof(text);
     /* Before keys are taken that could not be delivered. */
     int error = user_memory_check(self->space, buffer, length, PROT_WRITE);
-    if (error != 0)
-        return call_result(self, error);
+    if (error != 0) return call_result(self, error);
     int64_t count = console_read(self, text, length);
     if (count > 0) {
         error = user_memory_write(self->space, buffer, text, (uint64_t)count);
-        if (error != 0)
-            return call_result(self, error);
+        if (error != 0) return call_result(self, error);
     }
     return call_result(self, count);
 }

@@ -10,16 +10,14 @@
 #include "space.h"
 
 /* The call's result is `result`; the caller goes on. */
-static inline struct executor *call_result(struct executor *self, int64_t result)
-{
+static inline struct executor *call_result(struct executor *self, int64_t result) {
     self->x[REG_A0] = (uint64_t)result;
     return self;
 }
 
 /* The call is made again, with the arguments as they now stand in the
  * registers, after pending interrupts. */
-static inline struct executor *call_again(struct executor *self)
-{
+static inline struct executor *call_again(struct executor *self) {
     self->pc -= 4;
     return self;
 }

@@ -21,30 +21,24 @@ static char ring[RING_SIZE];
 static uint64_t ring_in, ring_out;   /* free-running */
 static struct executor *ring_reader; /* holds a reference; may be peeked at without */
 
-void console_init(void)
-{
+void console_init(void) {
     uart_init();
     uart_ready = true;
 }
 
-void console_put(char c)
-{
+void console_put(char c) {
     void (*put)(char) = uart_ready ? uart_put : sbi_put;
-    if (c == '\n')
-        put('\r');
+    if (c == '\n') put('\r');
     put(c);
 }
 
-void console_write(const char *text, uint64_t length)
-{
+void console_write(const char *text, uint64_t length) {
     lock_acquire(&console_lock, LOCK_CONSOLE);
-    for (uint64_t i = 0; i < length; i++)
-        console_put(text[i]);
+    for (uint64_t i = 0; i < length; i++) console_put(text[i]);
     lock_release(&console_lock, LOCK_CONSOLE);
 }
 
-int64_t console_read(struct executor *reader, char *buffer, uint64_t length)
-{
+int64_t console_read(struct executor *reader, char *buffer, uint64_t length) {
     struct executor *before = NULL;
     int64_t count = 0;
     lock_acquire(&console_lock, LOCK_CONSOLE);
@@ -56,35 +50,27 @@ int64_t console_read(struct executor *reader, char *buffer, uint64_t length)
         __atomic_store_n(&ring_reader, reader, __ATOMIC_RELAXED);
     }
     lock_release(&console_lock, LOCK_CONSOLE);
-    if (before != NULL)
-        executor_put(before);
+    if (before != NULL) executor_put(before);
     return count > 0 ? count : -EAGAIN;
 }
 
-void console_forget(struct executor *reader)
-{
+void console_forget(struct executor *reader) {
     /* It has ended, so it can't become the reader while we look. */
-    if (__atomic_load_n(&ring_reader, __ATOMIC_RELAXED) != reader)
-        return;
+    if (__atomic_load_n(&ring_reader, __ATOMIC_RELAXED) != reader) return;
     lock_acquire(&console_lock, LOCK_CONSOLE);
     bool was = ring_reader == reader;
-    if (was)
-        __atomic_store_n(&ring_reader, NULL, __ATOMIC_RELAXED);
+    if (was) __atomic_store_n(&ring_reader, NULL, __ATOMIC_RELAXED);
     lock_release(&console_lock, LOCK_CONSOLE);
-    if (was)
-        executor_put(reader);
+    if (was) executor_put(reader);
 }
 
-void console_interrupt(void)
-{
+void console_interrupt(void) {
     bool came = false;
     lock_acquire(&console_lock, LOCK_CONSOLE);
     for (char c; uart_get(&c);) {
-        if (ring_in - ring_out < RING_SIZE)
-            ring[ring_in++ % RING_SIZE] = c;
+        if (ring_in - ring_out < RING_SIZE) ring[ring_in++ % RING_SIZE] = c;
         came = true;
     }
-    if (came && ring_reader != NULL)
-        executor_unpark(ring_reader, EVENT_CONSOLE);
+    if (came && ring_reader != NULL) executor_unpark(ring_reader, EVENT_CONSOLE);
     lock_release(&console_lock, LOCK_CONSOLE);
 }

@@ -22,15 +22,13 @@ static struct lock deadline_lock;
 static struct executor *heap;            /* under deadline_lock */
 static uint64_t nearest = DEADLINE_NONE; /* written under it */
 
-static uint64_t rank(const struct executor *node)
-{
+static uint64_t rank(const struct executor *node) {
     return node != NULL ? node->heap_rank : 0;
 }
 
 /* Make the rank and the order of a node's children right, given that theirs
  * are. */
-static void settle(struct executor *node)
-{
+static void settle(struct executor *node) {
     if (rank(node->heap_left) < rank(node->heap_right)) {
         struct executor *left = node->heap_left;
         node->heap_left = node->heap_right;
@@ -41,8 +39,7 @@ static void settle(struct executor *node)
 
 /* One heap of two: down the right spines, then up again. The parent of the
  * result is the caller's business. */
-static struct executor *merge(struct executor *one, struct executor *other)
-{
+static struct executor *merge(struct executor *one, struct executor *other) {
     struct executor *spine = NULL; /* nodes passed, linked upwards by parent */
     while (one != NULL && other != NULL) {
         if (other->deadline < one->deadline) {
@@ -58,8 +55,7 @@ static struct executor *merge(struct executor *one, struct executor *other)
     while (spine != NULL) {
         struct executor *up = spine->heap_parent;
         spine->heap_right = merged;
-        if (merged != NULL)
-            merged->heap_parent = spine;
+        if (merged != NULL) merged->heap_parent = spine;
         settle(spine);
         merged = spine;
         spine = up;
@@ -69,12 +65,10 @@ static struct executor *merge(struct executor *one, struct executor *other)
 
 /* Take a node out of the heap. Its ancestors' ranks shrink at most as far up
  * as they depend on it. */
-static void heap_remove(struct executor *node)
-{
+static void heap_remove(struct executor *node) {
     struct executor *parent = node->heap_parent;
     struct executor *merged = merge(node->heap_left, node->heap_right);
-    if (merged != NULL)
-        merged->heap_parent = parent;
+    if (merged != NULL) merged->heap_parent = parent;
     if (parent == NULL)
         heap = merged;
     else if (parent->heap_left == node)
@@ -84,21 +78,18 @@ static void heap_remove(struct executor *node)
     for (; parent != NULL; parent = parent->heap_parent) {
         uint64_t before = parent->heap_rank;
         settle(parent);
-        if (parent->heap_rank == before)
-            break;
+        if (parent->heap_rank == before) break;
     }
     node->heap_left = node->heap_right = node->heap_parent = NULL;
     node->heap_rank = 0;
 }
 
-static void note_nearest(void)
-{
+static void note_nearest(void) {
     uint64_t deadline = heap != NULL ? heap->deadline : DEADLINE_NONE;
     __atomic_store_n(&nearest, deadline, __ATOMIC_RELAXED);
 }
 
-void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence)
-{
+void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence) {
     executor_get(executor);
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     executor->deadline = deadline;
@@ -111,8 +102,7 @@ void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequ
     timer_no_later(deadline);
 }
 
-void deadline_remove(struct executor *executor)
-{
+void deadline_remove(struct executor *executor) {
     bool inside;
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     inside = executor->heap_rank != 0;
@@ -121,14 +111,11 @@ void deadline_remove(struct executor *executor)
         note_nearest();
     }
     lock_release(&deadline_lock, LOCK_DEADLINES);
-    if (inside)
-        executor_put(executor);
+    if (inside) executor_put(executor);
 }
 
-void deadline_expire(uint64_t now)
-{
-    if (deadline_nearest() > now)
-        return;
+void deadline_expire(uint64_t now) {
+    if (deadline_nearest() > now) return;
     /* Those to be queued, in the order of their deadlines: the duty to queue
      * them makes their `next` ours. */
     struct executor *first = NULL, **last = &first;
@@ -153,7 +140,6 @@ void deadline_expire(uint64_t now)
     }
 }
 
-uint64_t deadline_nearest(void)
-{
+uint64_t deadline_nearest(void) {
     return __atomic_load_n(&nearest, __ATOMIC_RELAXED);
 }

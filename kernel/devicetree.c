@@ -48,56 +48,45 @@ static struct hart_controller controllers[64];
 static uint64_t controller_count;
 static struct property plic_targets;
 
-static uint32_t be32(const uint8_t *at)
-{
+static uint32_t be32(const uint8_t *at) {
     return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
 /* Cell `index` of a property; 0 beyond its end. */
-static uint32_t property_cell(struct property property, uint32_t index)
-{
+static uint32_t property_cell(struct property property, uint32_t index) {
     return index < property.size / 4 ? be32(property.value + 4 * index) : 0;
 }
 
 /* The number of `cells` cells (0, 1 or 2) from cell `index` on. */
-static uint64_t property_number(struct property property, uint32_t index, uint32_t cells)
-{
+static uint64_t property_number(struct property property, uint32_t index, uint32_t cells) {
     uint64_t number = 0;
-    for (uint32_t i = 0; i < cells; i++)
-        number = number << 32 | property_cell(property, index + i);
+    for (uint32_t i = 0; i < cells; i++) number = number << 32 | property_cell(property, index + i);
     return number;
 }
 
 /* Is `text` one of the strings in this property, which each end with 0? */
-static bool property_has(struct property property, const char *text)
-{
+static bool property_has(struct property property, const char *text) {
     size_t length = strlen(text) + 1;
     for (uint32_t at = 0; at + length <= property.size;) {
-        if (memcmp(property.value + at, text, length) == 0)
-            return true;
-        while (at < property.size && property.value[at] != 0)
-            at++;
+        if (memcmp(property.value + at, text, length) == 0) return true;
+        while (at < property.size && property.value[at] != 0) at++;
         at++;
     }
     return false;
 }
 
 /* The first address and size in a node's reg; 0 if it has none. */
-static uint64_t node_address(const struct node *node, const struct node *parent)
-{
+static uint64_t node_address(const struct node *node, const struct node *parent) {
     return property_number(node->reg, 0, parent->address_cells);
 }
 
-static uint64_t node_size(const struct node *node, const struct node *parent)
-{
+static uint64_t node_size(const struct node *node, const struct node *parent) {
     return property_number(node->reg, parent->address_cells, parent->size_cells);
 }
 
 /* Insert [start, end) into `ranges`, which stay sorted. Returns its place. */
-static uint64_t range_insert(struct range *ranges, uint64_t *count, struct range range)
-{
-    if (*count == RANGES_MAX)
-        stop("devicetree: more than %u pieces of memory", RANGES_MAX);
+static uint64_t range_insert(struct range *ranges, uint64_t *count, struct range range) {
+    if (*count == RANGES_MAX) stop("devicetree: more than %u pieces of memory", RANGES_MAX);
     uint64_t place = (*count)++;
     for (; place > 0 && ranges[place - 1].start > range.start; place--)
         ranges[place] = ranges[place - 1];
@@ -105,8 +94,7 @@ static uint64_t range_insert(struct range *ranges, uint64_t *count, struct range
     return place;
 }
 
-static void read_memory(const struct node *node, const struct node *parent)
-{
+static void read_memory(const struct node *node, const struct node *parent) {
     struct machine_description *machine = &machine_description;
     uint32_t cells = parent->address_cells + parent->size_cells;
     if (parent->address_cells > 2 || parent->size_cells > 2 || cells == 0)
@@ -114,22 +102,18 @@ static void read_memory(const struct node *node, const struct node *parent)
     for (uint32_t i = 0; (i + cells) * 4 <= node->reg.size; i += cells) {
         uint64_t start = property_number(node->reg, i, parent->address_cells);
         uint64_t size = property_number(node->reg, i + parent->address_cells, parent->size_cells);
-        if (size == 0)
-            continue;
+        if (size == 0) continue;
         if (start + size < start || start + size > 1ul << 56)
             stop("devicetree: memory at 0x%lx of 0x%lx bytes ends beyond all addresses", start,
                  size);
         struct range range = {round_up(start, PAGE_SIZE), round_down(start + size, PAGE_SIZE)};
-        if (range.start < range.end)
-            range_insert(machine->ram, &machine->ram_count, range);
+        if (range.start < range.end) range_insert(machine->ram, &machine->ram_count, range);
     }
 }
 
-static void read_reserved(uint64_t start, uint64_t size, bool no_map)
-{
+static void read_reserved(uint64_t start, uint64_t size, bool no_map) {
     struct machine_description *machine = &machine_description;
-    if (size == 0 || start + size < start)
-        return;
+    if (size == 0 || start + size < start) return;
     struct range range = {round_down(start, PAGE_SIZE), round_up(start + size, PAGE_SIZE)};
     uint64_t last = machine->reserved_count;
     uint64_t place = range_insert(machine->reserved, &machine->reserved_count, range);
@@ -138,14 +122,12 @@ static void read_reserved(uint64_t start, uint64_t size, bool no_map)
     machine->reserved_no_map[place] = no_map;
 }
 
-static void read_hart(const struct node *node, const struct node *parent)
-{
+static void read_hart(const struct node *node, const struct node *parent) {
     struct machine_description *machine = &machine_description;
     bool okay = node->status.size == 0 || property_has(node->status, "okay") ||
                 property_has(node->status, "ok");
     /* A hart that says it has no MMU is a management core. */
-    if (!okay || property_has(node->mmu_type, "riscv,none"))
-        return;
+    if (!okay || property_has(node->mmu_type, "riscv,none")) return;
     if (machine->hart_count == HARTS_MAX) {
         print("stag: using only %u harts\n", HARTS_MAX);
         return;
@@ -154,18 +136,15 @@ static void read_hart(const struct node *node, const struct node *parent)
 }
 
 static void read_hart_controller(const struct node *node, const struct node *hart,
-                                 const struct node *cpus)
-{
-    if (controller_count == sizeof(controllers) / sizeof(controllers[0]))
-        return;
+                                 const struct node *cpus) {
+    if (controller_count == sizeof(controllers) / sizeof(controllers[0])) return;
     controllers[controller_count++] = (struct hart_controller){
         .phandle = property_cell(node->phandle, 0),
         .hart_id = node_address(hart, cpus),
     };
 }
 
-static void read_device(const struct node *node, const struct node *parent)
-{
+static void read_device(const struct node *node, const struct node *parent) {
     struct machine_description *machine = &machine_description;
     if (property_has(node->compatible, "ns16550a") && machine->uart == 0) {
         machine->uart = node_address(node, parent);
@@ -183,8 +162,7 @@ static void read_device(const struct node *node, const struct node *parent)
 }
 
 /* A node has been read with all its properties; path[depth] is the node. */
-static void read_node(const struct node *path, uint32_t depth)
-{
+static void read_node(const struct node *path, uint32_t depth) {
     const struct node *node = &path[depth], *parent = &path[depth - 1];
     if (property_has(node->device_type, "memory"))
         read_memory(node, parent);
@@ -199,8 +177,7 @@ static void read_node(const struct node *path, uint32_t depth)
 }
 
 /* Boot arguments: `mmu=sv39` or `mmu=sv48`, and `run=` up to the end. */
-static void read_bootargs(struct property property)
-{
+static void read_bootargs(struct property property) {
     struct machine_description *machine = &machine_description;
     const char *text = (const char *)property.value;
     for (uint32_t at = 0; at < property.size && text[at] != 0;) {
@@ -210,15 +187,12 @@ static void read_bootargs(struct property property)
         }
         if (property.size - at > 8 && memcmp(text + at, "mmu=sv", 6) == 0)
             machine->sv48 = memcmp(text + at + 6, "48", 2) == 0;
-        while (at < property.size && text[at] != 0 && text[at] != ' ')
-            at++;
-        while (at < property.size && text[at] == ' ')
-            at++;
+        while (at < property.size && text[at] != 0 && text[at] != ' ') at++;
+        while (at < property.size && text[at] == ' ') at++;
     }
 }
 
-static void read_property(struct node *node, const char *name, struct property property)
-{
+static void read_property(struct node *node, const char *name, struct property property) {
     if (string_equal(name, "#address-cells"))
         node->address_cells = property_cell(property, 0);
     else if (string_equal(name, "#size-cells"))
@@ -250,23 +224,18 @@ static void read_property(struct node *node, const char *name, struct property p
 }
 
 /* The length of the string at `at`, which must end before `size`. */
-static uint32_t string_length(const uint8_t *tree, uint32_t at, uint32_t size)
-{
+static uint32_t string_length(const uint8_t *tree, uint32_t at, uint32_t size) {
     uint32_t end = at;
-    while (end < size && tree[end] != 0)
-        end++;
-    if (end >= size)
-        stop("devicetree: broken, a name runs beyond its end");
+    while (end < size && tree[end] != 0) end++;
+    if (end >= size) stop("devicetree: broken, a name runs beyond its end");
     return end - at;
 }
 
-static void read_structure(const uint8_t *tree, uint32_t size, uint32_t at, uint32_t strings)
-{
+static void read_structure(const uint8_t *tree, uint32_t size, uint32_t at, uint32_t strings) {
     static struct node path[DEPTH_MAX];
     uint32_t depth = 0; /* nodes that are open; path[0] stands above the root */
     for (;;) {
-        if (at > size - 4)
-            stop("devicetree: broken, it has no end");
+        if (at > size - 4) stop("devicetree: broken, it has no end");
         uint32_t token = be32(tree + at);
         at += 4;
         if (token == FDT_BEGIN_NODE) {
@@ -276,8 +245,7 @@ static void read_structure(const uint8_t *tree, uint32_t size, uint32_t at, uint
             path[depth].name = (const char *)tree + at;
             at += (string_length(tree, at, size) + 4) & ~3u;
         } else if (token == FDT_PROP && depth > 0) {
-            if (at > size - 8)
-                stop("devicetree: broken, a property runs beyond its end");
+            if (at > size - 8) stop("devicetree: broken, a property runs beyond its end");
             struct property property = {tree + at + 8, be32(tree + at)};
             uint32_t name = strings + be32(tree + at + 4);
             if (property.size > size - at - 8 || name < strings || name >= size)
@@ -286,8 +254,7 @@ static void read_structure(const uint8_t *tree, uint32_t size, uint32_t at, uint
             read_property(&path[depth], (const char *)tree + name, property);
             at += 8 + ((property.size + 3) & ~3u);
         } else if (token == FDT_END_NODE && depth > 0) {
-            if (depth > 1)
-                read_node(path + 1, depth - 1);
+            if (depth > 1) read_node(path + 1, depth - 1);
             depth--;
         } else if (token == FDT_END && depth == 0) {
             return;
@@ -299,14 +266,12 @@ static void read_structure(const uint8_t *tree, uint32_t size, uint32_t at, uint
 
 /* The PLIC's contexts stand in the order of its interrupts-extended: pairs of
  * a hart's controller and the interrupt it raises there. */
-static void resolve_plic_contexts(void)
-{
+static void resolve_plic_contexts(void) {
     struct machine_description *machine = &machine_description;
     enum { SUPERVISOR_EXTERNAL = 9 };
     for (uint32_t context = 0; context < plic_targets.size / 8; context++) {
         uint32_t phandle = property_cell(plic_targets, 2 * context);
-        if (property_cell(plic_targets, 2 * context + 1) != SUPERVISOR_EXTERNAL)
-            continue;
+        if (property_cell(plic_targets, 2 * context + 1) != SUPERVISOR_EXTERNAL) continue;
         for (uint64_t c = 0; c < controller_count; c++) {
             for (uint64_t h = 0; h < machine->hart_count; h++) {
                 if (controllers[c].phandle == phandle &&
@@ -317,11 +282,9 @@ static void resolve_plic_contexts(void)
     }
 }
 
-static void check_memory(void)
-{
+static void check_memory(void) {
     struct machine_description *machine = &machine_description;
-    if (machine->ram_count == 0)
-        stop("devicetree: no memory");
+    if (machine->ram_count == 0) stop("devicetree: no memory");
     for (uint64_t i = 1; i < machine->ram_count; i++) {
         if (machine->ram[i].start < machine->ram[i - 1].end)
             stop("devicetree: memory at 0x%lx is told of twice", machine->ram[i].start);
@@ -329,8 +292,7 @@ static void check_memory(void)
     /* The linear map reaches 128 GiB; what lies beyond is left alone. */
     uint64_t reach = round_down(machine->ram[0].start, 1ul << 30) + LINEAR_MAP_SIZE;
     for (uint64_t i = 0; i < machine->ram_count; i++) {
-        if (machine->ram[i].end <= reach)
-            continue;
+        if (machine->ram[i].end <= reach) continue;
         print("stag: RAM above 0x%lx is not used\n", reach);
         if (machine->ram[i].start >= reach)
             machine->ram_count = i;
@@ -339,12 +301,10 @@ static void check_memory(void)
     }
 }
 
-void devicetree_read(const void *tree)
-{
+void devicetree_read(const void *tree) {
     struct machine_description *machine = &machine_description;
     const uint8_t *header = tree;
-    if (be32(header) != FDT_MAGIC)
-        stop("devicetree: none at the address that the firmware gave");
+    if (be32(header) != FDT_MAGIC) stop("devicetree: none at the address that the firmware gave");
     uint32_t size = be32(header + 4);
     uint32_t structure = be32(header + 8), strings = be32(header + 12);
     uint32_t reservations = be32(header + 16);
@@ -353,19 +313,14 @@ void devicetree_read(const void *tree)
         stop("devicetree: broken, its header makes no sense");
     for (uint32_t at = reservations; at <= size - 16; at += 16) {
         struct property entry = {header + at, 16};
-        if (property_number(entry, 2, 2) == 0)
-            break;
+        if (property_number(entry, 2, 2) == 0) break;
         read_reserved(property_number(entry, 0, 2), property_number(entry, 2, 2), false);
     }
     read_structure(header, size, structure, strings);
     resolve_plic_contexts();
     check_memory();
-    if (machine->hart_count == 0)
-        stop("devicetree: no hart");
-    if (machine->timebase == 0)
-        stop("devicetree: no timebase-frequency");
-    if (machine->uart == 0)
-        stop("devicetree: no UART (ns16550a)");
-    if (machine->plic == 0)
-        stop("devicetree: no interrupt controller (PLIC)");
+    if (machine->hart_count == 0) stop("devicetree: no hart");
+    if (machine->timebase == 0) stop("devicetree: no timebase-frequency");
+    if (machine->uart == 0) stop("devicetree: no UART (ns16550a)");
+    if (machine->plic == 0) stop("devicetree: no interrupt controller (PLIC)");
 }

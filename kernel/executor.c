@@ -15,11 +15,9 @@
 #include "space.h"
 #include "state.h"
 
-int executor_create(struct space *space, struct executor **result)
-{
+int executor_create(struct space *space, struct executor **result) {
     struct executor *executor = page_alloc();
-    if (executor == NULL)
-        return -ENOMEM;
+    if (executor == NULL) return -ENOMEM;
     page_zero(executor);
     executor->satp = space->satp;
     executor->space = space;
@@ -33,8 +31,7 @@ int executor_create(struct space *space, struct executor **result)
     bool alive = space_alive(space);
     if (alive) {
         executor->space_next = space->executors;
-        if (space->executors != NULL)
-            space->executors->space_previous = executor;
+        if (space->executors != NULL) space->executors->space_previous = executor;
         space->executors = executor;
     }
     lock_release(&space->lock, LOCK_SPACE);
@@ -46,26 +43,20 @@ int executor_create(struct space *space, struct executor **result)
     return 0;
 }
 
-LEAF void executor_put(struct executor *executor)
-{
-    if (UNLIKELY(reference_put(&executor->references)))
-        reap_executor(executor);
+LEAF void executor_put(struct executor *executor) {
+    if (UNLIKELY(reference_put(&executor->references))) reap_executor(executor);
 }
 
-void executor_interrupt(struct executor *executor)
-{
+void executor_interrupt(struct executor *executor) {
     /* Not set yet while `start` writes the registers of one that never ran:
      * then nobody needs an interrupt. */
     struct hart *hart = __atomic_load_n(&executor->hart, __ATOMIC_RELAXED);
-    if (hart != NULL && hart != this_hart()->self)
-        ipi_send(hart);
+    if (hart != NULL && hart != this_hart()->self) ipi_send(hart);
 }
 
-bool executor_terminate(struct executor *executor)
-{
+bool executor_terminate(struct executor *executor) {
     uint64_t before = __atomic_fetch_or(&executor->state, STATE_TERMINATED, __ATOMIC_ACQ_REL);
-    if (before & STATE_EXECUTING)
-        executor_interrupt(executor);
+    if (before & STATE_EXECUTING) executor_interrupt(executor);
     return !(before & (STATE_TERMINATED | STATE_HELD));
 }
 
@@ -74,34 +65,28 @@ bool executor_terminate(struct executor *executor)
  * Queues the executor if it is runnable then, ends it if that was asked
  * meanwhile. Returns false if it has ended.
  */
-static bool give_back(struct executor *executor, uint64_t clear)
-{
+static bool give_back(struct executor *executor, uint64_t clear) {
     uint64_t seen = state_load(executor);
     uint64_t next;
     do {
         next = seen & ~(STATE_EXECUTING | clear);
-        if (state_needs_queue(next))
-            next |= STATE_QUEUED;
+        if (state_needs_queue(next)) next |= STATE_QUEUED;
     } while (!state_change(executor, &seen, next));
     if (next & STATE_QUEUED) {
         scheduler_enqueue(executor);
         return true;
     }
-    if (seen & STATE_TERMINATED)
-        executor_end(executor);
+    if (seen & STATE_TERMINATED) executor_end(executor);
     executor_put(executor);
     return !(seen & STATE_TERMINATED);
 }
 
-int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t argument)
-{
+int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t argument) {
     /* Take EXECUTING, and its reference: the registers are ours. */
     uint64_t seen = state_load(executor);
     do {
-        if (seen & STATE_TERMINATED)
-            return -ESRCH;
-        if (!(seen & STATE_STOPPED) || (seen & STATE_HELD))
-            return -EBUSY;
+        if (seen & STATE_TERMINATED) return -ESRCH;
+        if (!(seen & STATE_STOPPED) || (seen & STATE_HELD)) return -EBUSY;
     } while (!state_change(executor, &seen, seen | STATE_EXECUTING));
     executor_get(executor);
 
@@ -128,8 +113,7 @@ int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t arg
     return give_back(executor, clear) && counted ? 0 : -ESRCH;
 }
 
-void executor_inspect(struct executor *executor, struct executor_info *info)
-{
+void executor_inspect(struct executor *executor, struct executor_info *info) {
     /* Registers of one at rest: EXECUTING keeps others from running it while
      * we read. Of one that has ended nobody writes any more; of one that runs,
      * or is about to, they change. */
@@ -140,8 +124,7 @@ void executor_inspect(struct executor *executor, struct executor_info *info)
     *info = (struct executor_info){.state = seen};
     if (!(seen & STATE_HELD)) {
         info->pc = executor->pc;
-        for (int i = 0; i < 31; i++)
-            info->x[i] = executor->x[i];
+        for (int i = 0; i < 31; i++) info->x[i] = executor->x[i];
     }
     if (taken) {
         executor_get(executor);
@@ -154,15 +137,13 @@ void executor_inspect(struct executor *executor, struct executor_info *info)
     lock_release(&executor->lock, LOCK_EXECUTOR);
 }
 
-void executor_end(struct executor *executor)
-{
+void executor_end(struct executor *executor) {
     struct space *space = executor->space;
     deadline_remove(executor);
     console_forget(executor);
     exit_leave(executor);
     if (executor->started) {
-        if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_ACQ_REL) == 0)
-            space_exit(space);
+        if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_ACQ_REL) == 0) space_exit(space);
         space_put(space);
     }
     lock_acquire(&executor->lock, LOCK_EXECUTOR);

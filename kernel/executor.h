@@ -95,14 +95,12 @@ __attribute__((warn_unused_result)) int executor_create(struct space *space,
                                                         struct executor **result);
 
 /* One reference more. The caller knows that one exists. */
-static inline void executor_get(struct executor *executor)
-{
+static inline void executor_get(struct executor *executor) {
     reference_get(&executor->references);
 }
 
 /* One reference more, unless the last is gone. */
-static inline bool executor_get_unless_zero(struct executor *executor)
-{
+static inline bool executor_get_unless_zero(struct executor *executor) {
     return reference_get_unless_zero(&executor->references);
 }
 

@@ -28,16 +28,14 @@
 #include "unmap.h"
 
 /* The lock is held. The teardown begins when nobody is left. */
-static void tear_down_if_last(struct space *space)
-{
+static void tear_down_if_last(struct space *space) {
     if (space->executors == NULL && !space_alive(space) && space->torn == SPACE_WHOLE) {
         space->torn = SPACE_TO_TEAR_DOWN;
         reap_space(space);
     }
 }
 
-void space_exit(struct space *space)
-{
+void space_exit(struct space *space) {
     /* A reference until it is torn down; before `alive` is cleared, as from
      * then on another hart may begin the teardown, which gives it back. */
     space_get(space);
@@ -53,8 +51,7 @@ void space_exit(struct space *space)
     struct executor *ours = NULL;
     lock_acquire(&space->lock, LOCK_SPACE);
     for (struct executor *e = space->executors; e != NULL; e = e->space_next) {
-        if (!executor_get_unless_zero(e))
-            continue;
+        if (!executor_get_unless_zero(e)) continue;
         if (executor_terminate(e)) {
             e->next = ours;
             ours = e;
@@ -73,8 +70,7 @@ void space_exit(struct space *space)
     }
 }
 
-void exit_leave(struct executor *executor)
-{
+void exit_leave(struct executor *executor) {
     struct space *space = executor->space;
     lock_acquire(&space->lock, LOCK_SPACE);
     if (executor->space_previous != NULL)
@@ -87,8 +83,7 @@ void exit_leave(struct executor *executor)
     lock_release(&space->lock, LOCK_SPACE);
 }
 
-bool exit_tear_down(struct space *space)
-{
+bool exit_tear_down(struct space *space) {
     lock_acquire(&space->lock, LOCK_SPACE);
     space->teardown_at = unmap_range(space, space->teardown_at, user_end());
     bool done = space->teardown_at == user_end();

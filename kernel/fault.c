@@ -17,14 +17,12 @@
 
 /* Does the table, as it stands now, permit what faulted? A handle, or a page
  * without the right, never does. */
-static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
-{
+static bool is_spurious(struct space *space, uint64_t cause, uint64_t address) {
     uint64_t right = cause == CAUSE_LOAD_PAGE_FAULT    ? PTE_R
                      : cause == CAUSE_STORE_PAGE_FAULT ? PTE_W
                      : cause == CAUSE_FETCH_PAGE_FAULT ? PTE_X
                                                        : 0;
-    if (right == 0 || address >= user_end())
-        return false;
+    if (right == 0 || address >= user_end()) return false;
     lock_acquire(&space->lock, LOCK_SPACE);
     const pte_t *entry = page_table_walk(space->root, address);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
@@ -33,17 +31,14 @@ static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
 }
 
 /* The supervisor, with a reference, unless it has ended or there is none. */
-static struct executor *living_supervisor(struct executor *self)
-{
+static struct executor *living_supervisor(struct executor *self) {
     struct executor *supervisor = self->supervisor;
-    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED))
-        return NULL;
+    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED)) return NULL;
     executor_get(supervisor);
     return supervisor;
 }
 
-struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
-{
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     if (is_spurious(self->space, cause, address)) {
         sfence_vma_page(address, self->space->asid);
         return self;
@@ -54,8 +49,7 @@ struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
     struct executor *supervisor = living_supervisor(self);
     /* Under the lock: a resume that comes meanwhile forgets the fault, and so
      * must find STOPPED to clear with it. */
-    if (supervisor != NULL)
-        __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
+    if (supervisor != NULL) __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
     lock_release(&self->lock, LOCK_EXECUTOR);
     if (supervisor == NULL) {
         space_exit(self->space);

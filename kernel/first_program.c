@@ -42,18 +42,14 @@ enum {
 extern const char first_program_elf[], first_program_elf_end[]; /* first_program_image.S */
 
 /* The first program has nobody to report an error to. */
-static void must(int error, const char *what)
-{
-    if (error != 0)
-        stop("first program: %s: error %d", what, -error);
+static void must(int error, const char *what) {
+    if (error != 0) stop("first program: %s: error %d", what, -error);
 }
 
 /* Map one page of a segment, filled from the file as far as that goes. */
-static void load_page(struct space *space, const struct elf_segment *segment, uint64_t va)
-{
+static void load_page(struct space *space, const struct elf_segment *segment, uint64_t va) {
     char *page = page_alloc();
-    if (page == NULL)
-        stop("first program: not enough RAM");
+    if (page == NULL) stop("first program: not enough RAM");
     /* The part of the page that the file fills. */
     uint64_t from = va < segment->va ? segment->va : va;
     uint64_t end = segment->va + segment->file_size;
@@ -63,8 +59,7 @@ static void load_page(struct space *space, const struct elf_segment *segment, ui
         page_copy(page, source);
     } else {
         page_zero(page);
-        if (from < to)
-            memcpy(page + (from - va), source + (from - va), to - from);
+        if (from < to) memcpy(page + (from - va), source + (from - va), to - from);
     }
     uint64_t bits = PTE_MEMORY | PTE_U | PTE_R;
     bits |= segment->flags & SEGMENT_W ? PTE_W : 0;
@@ -72,8 +67,7 @@ static void load_page(struct space *space, const struct elf_segment *segment, ui
     must(map_page(space, user(va), phys_from_linear(page), bits), "its segments overlap");
 }
 
-static void load_segment(struct space *space, const struct elf_segment *segment)
-{
+static void load_segment(struct space *space, const struct elf_segment *segment) {
     uint64_t size = (uint64_t)(first_program_elf_end - first_program_elf);
     uint64_t last = segment->va + segment->memory_size;
     if (segment->offset > size || segment->file_size > size - segment->offset ||
@@ -86,8 +80,7 @@ static void load_segment(struct space *space, const struct elf_segment *segment)
 }
 
 /* Load the file. Returns where it starts. */
-static user_t load(struct space *space)
-{
+static user_t load(struct space *space) {
     const struct elf_header *elf = (const struct elf_header *)first_program_elf;
     uint64_t size = (uint64_t)(first_program_elf_end - first_program_elf);
     if (size < sizeof(*elf) || memcmp(elf->magic, "\177ELF", 4) != 0 ||
@@ -105,12 +98,10 @@ static user_t load(struct space *space)
     return user(elf->entry);
 }
 
-static void map_stack(struct space *space)
-{
+static void map_stack(struct space *space) {
     for (uint64_t va = USER_STACK_LOW; va < USER_STACK_HIGH; va += PAGE_SIZE) {
         void *page = page_alloc();
-        if (page == NULL)
-            stop("first program: not enough RAM");
+        if (page == NULL) stop("first program: not enough RAM");
         page_zero(page);
         must(map_page(space, user(va), phys_from_linear(page), PTE_MEMORY | PTE_U | PTE_R | PTE_W),
              "no stack");
@@ -118,15 +109,13 @@ static void map_stack(struct space *space)
 }
 
 /* Programs drive the clock and the power themselves. */
-static void map_device(struct space *space, uint64_t va, uint64_t pa)
-{
+static void map_device(struct space *space, uint64_t va, uint64_t pa) {
     if (pa != 0)
         must(map_page(space, user(va), phys(pa), PTE_DEVICE | PTE_U | PTE_R | PTE_W),
              "no device page");
 }
 
-void first_program_start(void)
-{
+void first_program_start(void) {
     struct space *space;
     struct executor *executor;
     must(space_create(&space), "no space");

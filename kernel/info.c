@@ -12,11 +12,9 @@
 
 struct info_page *info_page;
 
-void info_init(void)
-{
+void info_init(void) {
     struct info_page *info = page_alloc();
-    if (info == NULL)
-        stop("info: no RAM is left");
+    if (info == NULL) stop("info: no RAM is left");
     page_zero(info);
     info->kernel_version = 0x00010000;
     info->page_size = PAGE_SIZE;
@@ -24,14 +22,12 @@ void info_init(void)
     info->mmu_levels = page_table_levels;
     info->timebase = machine_description.timebase;
     info->quantum = timer_quantum;
-    for (uint64_t i = 0; i < bank_count; i++)
-        info->pages_total += banks[i]->size >> PAGE_SHIFT;
+    for (uint64_t i = 0; i < bank_count; i++) info->pages_total += banks[i]->size >> PAGE_SHIFT;
     string_copy(info->command, machine_description.command, sizeof(info->command));
     info_page = info;
 }
 
-void info_count_pages(void)
-{
+void info_count_pages(void) {
     struct hart *hart = this_hart();
     uint64_t shared = __atomic_load_n(&global()->pages_free, __ATOMIC_RELAXED);
     uint64_t cached = (uint64_t)(hart->cache_top - hart->cache);

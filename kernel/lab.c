@@ -18,22 +18,18 @@ static const char handouts[][24] = {
 };
 
 /* Only the first hart to come here goes on. */
-static void alone(void)
-{
+static void alone(void) {
     static uint32_t taken;
-    if (__atomic_exchange_n(&taken, 1, __ATOMIC_RELAXED) != 0)
-        panic_halt();
+    if (__atomic_exchange_n(&taken, 1, __ATOMIC_RELAXED) != 0) panic_halt();
 }
 
-void lab_todo(unsigned lab, unsigned exercise, const char *function)
-{
+void lab_todo(unsigned lab, unsigned exercise, const char *function) {
     alone();
     stop("lab %u, exercise %u: %s is yours to write: read handouts/%s.md#exercise-%u", lab,
          exercise, function, handouts[lab], exercise);
 }
 
-void lab_done(unsigned lab)
-{
+void lab_done(unsigned lab) {
     alone();
     stop("lab %u is done", lab);
 }

@@ -31,33 +31,28 @@ struct lock {
 };
 
 /* Note that this hart is about to take a lock of this rank. */
-static inline void lock_rank_enter(enum lock_rank rank)
-{
+static inline void lock_rank_enter(enum lock_rank rank) {
     struct hart *hart = this_hart();
     KERNEL_ASSERT(hart->ranks_held >> rank == 0);
     hart->ranks_held |= 1ul << rank;
 }
 
-static inline void lock_rank_leave(enum lock_rank rank)
-{
+static inline void lock_rank_leave(enum lock_rank rank) {
     this_hart()->ranks_held &= ~(1ul << rank);
 }
 
 /* Spins until the lock is this hart's. Acquire: what the last holder wrote is
  * seen from here on. */
-static inline void lock_acquire(struct lock *lock, enum lock_rank rank)
-{
+static inline void lock_acquire(struct lock *lock, enum lock_rank rank) {
     lock_rank_enter(rank);
     while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE) != 0) {
         /* Read, don't swap, while waiting: the line stays shared. */
-        while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED) != 0)
-            machine_relax();
+        while (__atomic_load_n(&lock->held, __ATOMIC_RELAXED) != 0) machine_relax();
     }
 }
 
 /* Release: what this hart wrote is seen by the next holder. */
-static inline void lock_release(struct lock *lock, enum lock_rank rank)
-{
+static inline void lock_release(struct lock *lock, enum lock_rank rank) {
     __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE);
     lock_rank_leave(rank);
 }

@@ -33,22 +33,18 @@
 #include "lock.h"
 #include "machine.h"
 
-LEAF void mcs_lock_acquire(struct hart **lock)
-{
+LEAF void mcs_lock_acquire(struct hart **lock) {
     lock_rank_enter(LOCK_SCHEDULER);
     struct hart *self = this_hart();
     __atomic_store_n(&self->mcs_lock_next, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&self->mcs_lock_held, 1, __ATOMIC_RELAXED);
     struct hart *before = __atomic_exchange_n(lock, self->self, __ATOMIC_ACQ_REL);
-    if (before == NULL)
-        return;
+    if (before == NULL) return;
     __atomic_store_n(&before->mcs_lock_next, self->self, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_ACQUIRE) != 0)
-        machine_relax();
+    while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_ACQUIRE) != 0) machine_relax();
 }
 
-LEAF void mcs_lock_release(struct hart **lock)
-{
+LEAF void mcs_lock_release(struct hart **lock) {
     struct hart *self = this_hart();
     struct hart *next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE);
     if (next == NULL) {

@@ -42,16 +42,14 @@
 static uint64_t dummy_entry;
 
 /* The page of an entry. */
-static void *page_of_entry(const uint64_t *entry)
-{
+static void *page_of_entry(const uint64_t *entry) {
     struct bank *bank = &global()->main_bank;
     if (UNLIKELY((uint64_t)(entry - bank->entries) >= bank->size >> PAGE_SHIFT))
         bank = bank_of_entry(entry);
     return (void *)(bank->base + ((uint64_t)(entry - bank->entries) << PAGE_SHIFT));
 }
 
-__attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, const void *caller)
-{
+__attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, const void *caller) {
     struct bank *bank = bank_of_page(page);
     if (bank == NULL || !page_aligned(page))
         panic("page_alloc: %p is no page of RAM (caller %s)", (void *)page, symbol(caller));
@@ -62,8 +60,7 @@ __attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, con
 
 /* The entry of a page below the mark of the largest bank, else 0. The mark may
  * be read late: whoever handed us a page had seen it move. */
-static inline uint64_t *entry_in_main_bank(const void *page)
-{
+static inline uint64_t *entry_in_main_bank(const void *page) {
     struct bank *bank = &global()->main_bank;
     uint64_t offset = (uint64_t)page - bank->base;
     if (UNLIKELY(offset >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) ||
@@ -73,15 +70,13 @@ static inline uint64_t *entry_in_main_bank(const void *page)
 }
 
 /* The entry of a page that was allocated at some time; anything else panics. */
-static inline uint64_t *entry_of_page(const void *page, const void *caller)
-{
+static inline uint64_t *entry_of_page(const void *page, const void *caller) {
     uint64_t *entry = entry_in_main_bank(page);
     return LIKELY(entry != NULL) ? entry : entry_search((uint64_t)page, caller);
 }
 
 __attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page, uint64_t entry,
-                                                                        const void *caller)
-{
+                                                                        const void *caller) {
     if (entry & ENTRY_ALLOCATED)
         panic("page_free: page %p has count %lu, not 1 (caller %s)", page, entry / 2,
               symbol(caller));
@@ -89,16 +84,14 @@ __attribute__((cold, noinline, noreturn)) static void page_free_refused(void *pa
 }
 
 /* Append entries first … last, already linked, to the free queue. */
-static void queue_append(uint64_t *first, uint64_t *last)
-{
+static void queue_append(uint64_t *first, uint64_t *last) {
     __atomic_store_n(last, 0, __ATOMIC_RELAXED);
     uint64_t *before = __atomic_exchange_n(&global()->page_alloc_tail, last, __ATOMIC_ACQ_REL);
     __atomic_store_n(before, (uint64_t)first, __ATOMIC_RELEASE);
 }
 
 /* Push a free page on this hart's cache, which has room. */
-static inline void cache_push(struct hart *hart, void *page, uint64_t *entry)
-{
+static inline void cache_push(struct hart *hart, void *page, uint64_t *entry) {
     struct cached_page *top = hart->cache_top + 1;
     top->page = page;
     top->entry = entry;
@@ -109,15 +102,12 @@ static inline void cache_push(struct hart *hart, void *page, uint64_t *entry)
 /* Take pages off the queue, at most a batch, into this hart's cache. This hart
  * is the one that pops; `head` is the queue's first entry. Returns the first
  * that remains. */
-static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken)
-{
+static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken) {
     while (*taken < HART_CACHE_BATCH) {
         uint64_t next = __atomic_load_n(head, __ATOMIC_ACQUIRE);
         if (next == 0) {
-            if (__atomic_load_n(&global()->page_alloc_tail, __ATOMIC_RELAXED) == head)
-                break;
-            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0)
-                machine_relax();
+            if (__atomic_load_n(&global()->page_alloc_tail, __ATOMIC_RELAXED) == head) break;
+            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0) machine_relax();
         }
         if (head == &dummy_entry) {
             queue_append(head, head);
@@ -132,8 +122,7 @@ static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken)
 
 /* Take pages above the mark of a bank, until there is a batch. This hart is the
  * one that pops. */
-static void bank_take(struct hart *hart, struct bank *bank, uint64_t *taken)
-{
+static void bank_take(struct hart *hart, struct bank *bank, uint64_t *taken) {
     uint64_t marked = bank->marked;
     while (*taken < HART_CACHE_BATCH && marked < bank->size) {
         cache_push(hart, (void *)(bank->base + marked), &bank->entries[marked >> PAGE_SHIFT]);
@@ -144,8 +133,7 @@ static void bank_take(struct hart *hart, struct bank *bank, uint64_t *taken)
 }
 
 /* Refill this hart's empty cache. False if there is not one free page. */
-__attribute__((cold, noinline)) static bool cache_refill(struct hart *hart)
-{
+__attribute__((cold, noinline)) static bool cache_refill(struct hart *hart) {
     uint64_t **shared_head = &global()->page_alloc_head;
     uint64_t *head;
     while ((head = __atomic_exchange_n(shared_head, NULL, __ATOMIC_ACQUIRE)) == NULL)
@@ -162,8 +150,7 @@ __attribute__((cold, noinline)) static bool cache_refill(struct hart *hart)
 }
 
 /* Append the topmost batch of this hart's full cache to the free queue. */
-__attribute__((cold, noinline)) static void cache_flush(struct hart *hart)
-{
+__attribute__((cold, noinline)) static void cache_flush(struct hart *hart) {
     struct page_chain chain = {0};
     for (int i = 0; i < HART_CACHE_BATCH; i++) {
         uint64_t *entry = hart->cache_top->entry;
@@ -176,44 +163,36 @@ __attribute__((cold, noinline)) static void cache_flush(struct hart *hart)
     page_free_chain(&chain);
 }
 
-void page_alloc_init(void)
-{
+void page_alloc_init(void) {
     struct hart *hart = this_hart();
     hart->cache_top = hart->cache;
     global()->page_alloc_head = &dummy_entry;
     global()->page_alloc_tail = &dummy_entry;
-    for (uint64_t i = 0; i < bank_count; i++)
-        global()->pages_free += banks[i]->size >> PAGE_SHIFT;
+    for (uint64_t i = 0; i < bank_count; i++) global()->pages_free += banks[i]->size >> PAGE_SHIFT;
 }
 
-__attribute__((noinline)) static void *refill_and_alloc(void)
-{
+__attribute__((noinline)) static void *refill_and_alloc(void) {
     return cache_refill(this_hart()) ? page_alloc() : NULL;
 }
 
-LEAF void *page_alloc(void)
-{
+LEAF void *page_alloc(void) {
     struct hart *hart = this_hart();
     struct cached_page *top = hart->cache_top;
     void *page = top->page;
-    if (UNLIKELY(page == NULL))
-        return refill_and_alloc();
+    if (UNLIKELY(page == NULL)) return refill_and_alloc();
     hart->cache_top = top - 1;
     __atomic_store_n(top->entry, ENTRY_FIRST, __ATOMIC_RELAXED);
     return page;
 }
 
-__attribute__((noinline)) static void flush_and_free(void *page)
-{
+__attribute__((noinline)) static void flush_and_free(void *page) {
     cache_flush(this_hart());
     page_free(page);
 }
 
-static inline void free_by_entry(void *page, uint64_t *entry, const void *caller)
-{
+static inline void free_by_entry(void *page, uint64_t *entry, const void *caller) {
     uint64_t value = __atomic_load_n(entry, __ATOMIC_RELAXED);
-    if (UNLIKELY(value != ENTRY_FIRST))
-        page_free_refused(page, value, caller);
+    if (UNLIKELY(value != ENTRY_FIRST)) page_free_refused(page, value, caller);
     struct hart *hart = this_hart();
     if (UNLIKELY(hart->cache_top == &hart->cache[HART_CACHE_SIZE]))
         flush_and_free(page);
@@ -221,13 +200,11 @@ static inline void free_by_entry(void *page, uint64_t *entry, const void *caller
         cache_push(hart, page, entry);
 }
 
-__attribute__((noinline)) static void free_elsewhere(void *page, const void *caller)
-{
+__attribute__((noinline)) static void free_elsewhere(void *page, const void *caller) {
     free_by_entry(page, entry_search((uint64_t)page, caller), caller);
 }
 
-LEAF void page_free(void *page)
-{
+LEAF void page_free(void *page) {
     uint64_t *entry = entry_in_main_bank(page);
     if (UNLIKELY(entry == NULL))
         free_elsewhere(page, __builtin_return_address(0));
@@ -235,25 +212,21 @@ LEAF void page_free(void *page)
         free_by_entry(page, entry, __builtin_return_address(0));
 }
 
-LEAF void page_get(void *page)
-{
+LEAF void page_get(void *page) {
     /* Relaxed: the caller's own count keeps the page allocated. */
     __atomic_fetch_add(entry_of_page(page, __builtin_return_address(0)), ENTRY_COUNT_ONE,
                        __ATOMIC_RELAXED);
 }
 
 /* An entry that is nobody's any more joins the chain. */
-static void chain_add(struct page_chain *chain, uint64_t *entry)
-{
+static void chain_add(struct page_chain *chain, uint64_t *entry) {
     __atomic_store_n(entry, (uint64_t)chain->first, __ATOMIC_RELAXED);
-    if (chain->first == NULL)
-        chain->last = entry;
+    if (chain->first == NULL) chain->last = entry;
     chain->first = entry;
     chain->count++;
 }
 
-LEAF void page_put(void *page, struct page_chain *chain)
-{
+LEAF void page_put(void *page, struct page_chain *chain) {
     uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
     /* A count of 1 is ours: nobody else can raise it, so no atomic step is
      * needed. Acquire, as with the decrement that ends at zero: what the other
@@ -262,52 +235,43 @@ LEAF void page_put(void *page, struct page_chain *chain)
     if (UNLIKELY(value != ENTRY_FIRST)) {
         KERNEL_ASSERT((value & ENTRY_ALLOCATED) && value != ENTRY_ALLOCATED);
         value = __atomic_fetch_sub(entry, ENTRY_COUNT_ONE, __ATOMIC_ACQ_REL);
-        if (value != ENTRY_FIRST)
-            return;
+        if (value != ENTRY_FIRST) return;
     }
     chain_add(chain, entry);
 }
 
-void page_free_chain(struct page_chain *chain)
-{
-    if (chain->first == NULL)
-        return;
+void page_free_chain(struct page_chain *chain) {
+    if (chain->first == NULL) return;
     queue_append(chain->first, chain->last);
     __atomic_fetch_add(&global()->pages_free, chain->count, __ATOMIC_RELAXED);
     *chain = (struct page_chain){0};
 }
 
-LEAF uint64_t page_count_add(void *page, int64_t change)
-{
+LEAF uint64_t page_count_add(void *page, int64_t change) {
     uint64_t *entry = entry_of_page(page, __builtin_return_address(0));
     *entry += (uint64_t)change * ENTRY_COUNT_ONE;
     return *entry / ENTRY_COUNT_ONE;
 }
 
-LEAF void page_retire(void *page, struct page_chain *chain)
-{
+LEAF void page_retire(void *page, struct page_chain *chain) {
     chain_add(chain, entry_of_page(page, __builtin_return_address(0)));
 }
 
-int page_list_fill(struct page_list *list, uint64_t count, bool clear)
-{
+int page_list_fill(struct page_list *list, uint64_t count, bool clear) {
     for (uint64_t i = 0; i < count; i++) {
         void **page = page_alloc();
         if (page == NULL) {
-            while (i-- > 0)
-                page_free(page_list_take(list));
+            while (i-- > 0) page_free(page_list_take(list));
             return -ENOMEM;
         }
-        if (clear)
-            page_zero(page);
+        if (clear) page_zero(page);
         *page = list->first;
         list->first = page;
     }
     return 0;
 }
 
-void *page_list_take(struct page_list *list)
-{
+void *page_list_take(struct page_list *list) {
     void **page = list->first;
     KERNEL_ASSERT(page != NULL);
     list->first = *page;
@@ -315,8 +279,6 @@ void *page_list_take(struct page_list *list)
     return page;
 }
 
-void page_list_drop(struct page_list *list)
-{
-    while (list->first != NULL)
-        page_free(page_list_take(list));
+void page_list_drop(struct page_list *list) {
+    while (list->first != NULL) page_free(page_list_take(list));
 }

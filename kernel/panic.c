@@ -37,28 +37,23 @@ static const char *const cause_names[] = {
 };
 
 /* The function with this address in it, 0 if there is none. */
-static const struct symbol *find_symbol(const char *address)
-{
+static const struct symbol *find_symbol(const char *address) {
     const struct symbol *found = NULL;
-    if (address < text_start || address >= text_end)
-        return NULL;
+    if (address < text_start || address >= text_end) return NULL;
     for (const struct symbol *s = symbol_table; s != symbol_table_end; s++) {
-        if (s->address <= address)
-            found = s;
+        if (s->address <= address) found = s;
     }
     return found;
 }
 
-const char *symbol(const void *return_address)
-{
+const char *symbol(const void *return_address) {
     const struct symbol *found = find_symbol((const char *)return_address - CALL_SIZE);
     return found != NULL ? found->name : "?";
 }
 
 /* A return address follows its call, which may be the last instruction of a
  * function: it is looked up by the call, 4 bytes before. */
-static void print_location(const char *address, int back)
-{
+static void print_location(const char *address, int back) {
     const struct symbol *found = find_symbol(address - back);
     if (found != NULL)
         print("%p %s+0x%lx\n", address, found->name, (uint64_t)(address - found->address));
@@ -67,8 +62,7 @@ static void print_location(const char *address, int back)
 }
 
 /* Is [frame - 16, frame) in memory that is a stack of this hart? */
-static bool on_a_stack(uint64_t frame)
-{
+static bool on_a_stack(uint64_t frame) {
     return frame % 8 == 0 && ((frame >= HART_STACK + 16 && frame <= HART_STACK_TOP) ||
                               (frame >= HART_PAGE + 16 && frame <= EMERGENCY_STACK_TOP) ||
                               (frame >= (uint64_t)boot_stack + 16 &&
@@ -77,25 +71,21 @@ static bool on_a_stack(uint64_t frame)
 
 /* From frame pointer to frame pointer: below each stand the return address and
  * the caller's frame pointer. */
-static void print_backtrace(const char *pc, int back, uint64_t frame)
-{
+static void print_backtrace(const char *pc, int back, uint64_t frame) {
     enum { DEPTH_MAX = 32 };
     print("backtrace:\n    ");
     print_location(pc, back);
     for (int depth = 0; depth < DEPTH_MAX && on_a_stack(frame); depth++) {
         const uint64_t *words = (const uint64_t *)frame;
-        if (words[-1] == 0)
-            break;
+        if (words[-1] == 0) break;
         print("    ");
         print_location((const char *)words[-1], CALL_SIZE);
-        if (words[-2] <= frame)
-            break;
+        if (words[-2] <= frame) break;
         frame = words[-2];
     }
 }
 
-static void print_registers(const uint64_t *x)
-{
+static void print_registers(const uint64_t *x) {
     static const char names[31][4] = {
         "ra", "sp", "gp", "tp",  "t0",  "t1", "t2", "s0", "s1", "a0", "a1",
         "a2", "a3", "a4", "a5",  "a6",  "a7", "s2", "s3", "s4", "s5", "s6",
@@ -105,8 +95,7 @@ static void print_registers(const uint64_t *x)
         print("%3s %016lx%s", names[i], x[i], i % 4 == 3 || i == 30 ? "\n" : "  ");
 }
 
-static void print_hart(void)
-{
+static void print_hart(void) {
     struct hart *hart = this_hart();
     print("hart:     %lu (firmware's number %lu)\n", hart->index, hart->id);
     print("executor: ");
@@ -117,45 +106,36 @@ static void print_hart(void)
         print("none\n");
     print("locks:    ");
     for (unsigned rank = 0; rank < sizeof(rank_names) / sizeof(rank_names[0]); rank++) {
-        if (hart->ranks_held >> rank & 1)
-            print("%s ", rank_names[rank]);
+        if (hart->ranks_held >> rank & 1) print("%s ", rank_names[rank]);
     }
     print("%s\n", hart->ranks_held == 0 ? "none held" : "held");
 }
 
 /* Stop the other harts; the first to panic goes on and prints. */
-static void begin(void)
-{
+static void begin(void) {
     csr_clear(sie, ~0ul);
-    if (this_hart()->panicking)
-        panic_halt(); /* a panic in the panic */
-    if (__atomic_exchange_n(&global()->panicking, 1, __ATOMIC_ACQ_REL) != 0)
-        panic_halt();
+    if (this_hart()->panicking) panic_halt(); /* a panic in the panic */
+    if (__atomic_exchange_n(&global()->panicking, 1, __ATOMIC_ACQ_REL) != 0) panic_halt();
     this_hart()->panicking = 1;
     for (uint64_t i = 0; i < hart_count; i++) {
-        if (harts[i] != NULL && harts[i] != this_hart()->self)
-            ipi_send(harts[i]);
+        if (harts[i] != NULL && harts[i] != this_hart()->self) ipi_send(harts[i]);
     }
 }
 
 /* With commands to run nobody watches: fail. Else wait for a debugger. */
-__attribute__((noreturn)) static void end(void)
-{
+__attribute__((noreturn)) static void end(void) {
     enum { POWER_FAIL = 1 << 16 | 0x3333 }; /* sifive_test: exit code 1 */
     if (machine_description.command[0] != 0 && machine_description.power != 0)
         *(volatile uint32_t *)machine_description.power = POWER_FAIL;
     panic_halt();
 }
 
-void panic_halt(void)
-{
+void panic_halt(void) {
     csr_clear(sie, ~0ul);
-    for (;;)
-        machine_wait();
+    for (;;) machine_wait();
 }
 
-void panic(const char *format, ...)
-{
+void panic(const char *format, ...) {
     begin();
     va_list arguments;
     va_start(arguments, format);
@@ -171,18 +151,15 @@ void panic(const char *format, ...)
     end();
 }
 
-void panic_assert(const char *condition, const char *file, unsigned line)
-{
+void panic_assert(const char *condition, const char *file, unsigned line) {
     panic("%s:%u: assertion failed: %s", file, line, condition);
 }
 
-void panic_trap(struct kernel_frame *frame)
-{
+void panic_trap(struct kernel_frame *frame) {
     begin();
     uint64_t cause = frame->cause, address = frame->address;
     const char *name = NULL;
-    if (cause < sizeof(cause_names) / sizeof(cause_names[0]))
-        name = cause_names[cause];
+    if (cause < sizeof(cause_names) / sizeof(cause_names[0])) name = cause_names[cause];
     print("\n---- kernel panic ----\n");
     if (address >= HART_STACK - PAGE_SIZE && address < HART_STACK)
         print("kernel stack overflow\n");
@@ -197,8 +174,7 @@ void panic_trap(struct kernel_frame *frame)
     end();
 }
 
-void stop(const char *format, ...)
-{
+void stop(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     print("stag: ");

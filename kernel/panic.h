@@ -29,8 +29,7 @@ const char *symbol(const void *return_address);
 /* Guards an invariant of the kernel's own: never an argument of a program. */
 #define KERNEL_ASSERT(condition)                                                                   \
     do {                                                                                           \
-        if (__builtin_expect(!(condition), 0))                                                     \
-            panic_assert(#condition, __FILE__, __LINE__);                                          \
+        if (__builtin_expect(!(condition), 0)) panic_assert(#condition, __FILE__, __LINE__);       \
     } while (0)
 
 __attribute__((noreturn, cold, noinline)) void panic_assert(const char *condition, const char *file,

@@ -41,8 +41,7 @@
 /* Make events pending and end the park if it waits for one of them. Returns
  * true if the caller must now queue the executor: the reference for that is
  * taken. */
-LEAF static bool post(struct executor *executor, uint32_t events)
-{
+LEAF static bool post(struct executor *executor, uint32_t events) {
     uint64_t seen = state_load(executor);
     uint64_t next;
     do {
@@ -50,40 +49,31 @@ LEAF static bool post(struct executor *executor, uint32_t events)
         uint64_t mask = __atomic_load_n(&executor->wait_mask, __ATOMIC_RELAXED);
         if ((seen & STATE_PARKED) && (next >> STATE_EVENTS_SHIFT & mask)) {
             next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;
-            if (state_needs_queue(next))
-                next |= STATE_QUEUED;
+            if (state_needs_queue(next)) next |= STATE_QUEUED;
         }
     } while (!state_change(executor, &seen, next));
-    if (!(next & ~seen & STATE_QUEUED))
-        return false;
+    if (!(next & ~seen & STATE_QUEUED)) return false;
     executor_get(executor);
     return true;
 }
 
-void executor_unpark(struct executor *executor, uint32_t events)
-{
-    if (post(executor, events))
-        scheduler_enqueue(executor);
+void executor_unpark(struct executor *executor, uint32_t events) {
+    if (post(executor, events)) scheduler_enqueue(executor);
 }
 
-bool park_timeout(struct executor *executor, uint64_t sequence)
-{
+bool park_timeout(struct executor *executor, uint64_t sequence) {
     uint64_t seen = state_load(executor);
     uint64_t next;
     do {
-        if (!(seen & STATE_PARKED) || (seen & STATE_SEQUENCE) != sequence)
-            return false;
+        if (!(seen & STATE_PARKED) || (seen & STATE_SEQUENCE) != sequence) return false;
         next = (seen & ~STATE_PARKED) | STATE_REASON_TIMEOUT;
-        if (state_needs_queue(next))
-            next |= STATE_QUEUED;
+        if (state_needs_queue(next)) next |= STATE_QUEUED;
     } while (!state_change(executor, &seen, next));
     return (next & ~seen & STATE_QUEUED) != 0;
 }
 
-void park_finish(struct executor *executor)
-{
-    if (executor->deadline != DEADLINE_NONE)
-        deadline_remove(executor);
+void park_finish(struct executor *executor) {
+    if (executor->deadline != DEADLINE_NONE) deadline_remove(executor);
     uint64_t seen = state_load(executor);
     uint64_t taken;
     do {
@@ -98,8 +88,7 @@ void park_finish(struct executor *executor)
  * Announce that `self`, which runs here, sleeps until an event of `mask`, or,
  * if one is pending already, take it. Returns the events taken, 0 if parked.
  */
-static inline uint64_t announce(struct executor *self, uint32_t mask)
-{
+static inline uint64_t announce(struct executor *self, uint32_t mask) {
     __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
     self->deadline = DEADLINE_NONE;
     uint64_t seen = state_load(self);
@@ -116,8 +105,7 @@ static inline uint64_t announce(struct executor *self, uint32_t mask)
 }
 
 /* Sleep: the park is announced. A deadline that has passed ends it at once. */
-static struct executor *sleep(struct executor *self, uint64_t deadline)
-{
+static struct executor *sleep(struct executor *self, uint64_t deadline) {
     if (deadline != DEADLINE_NONE) {
         uint64_t sequence = state_load(self) & STATE_SEQUENCE;
         if (deadline <= machine_time())
@@ -130,26 +118,21 @@ static struct executor *sleep(struct executor *self, uint64_t deadline)
 
 /* park(mask, deadline): sleep until one of the events in mask is pending.
  * Takes those events and returns them; -ETIMEDOUT, -EINVAL. */
-struct executor *call_park(struct executor *self)
-{
+struct executor *call_park(struct executor *self) {
     uint64_t mask = self->x[REG_A0], deadline = self->x[REG_A1];
-    if (mask == 0 || mask >> 32 != 0)
-        return call_result(self, -EINVAL);
+    if (mask == 0 || mask >> 32 != 0) return call_result(self, -EINVAL);
     uint64_t taken = announce(self, (uint32_t)mask);
-    if (taken != 0)
-        return call_result(self, (int64_t)taken);
+    if (taken != 0) return call_result(self, (int64_t)taken);
     return sleep(self, deadline);
 }
 
 /* park_if(addr, expected, deadline): sleep while the aligned 32-bit word at
  * addr is `expected`, until EVENT_WAKE. Returns the event; -EAGAIN if the word
  * differs, -ETIMEDOUT, -EINVAL, -EFAULT. */
-struct executor *call_park_if(struct executor *self)
-{
+struct executor *call_park_if(struct executor *self) {
     user_t address = user(self->x[REG_A0]);
     uint32_t expected = (uint32_t)self->x[REG_A1];
-    if (address.raw % sizeof(uint32_t) != 0)
-        return call_result(self, -EINVAL);
+    if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
     /* The lock keeps the page there while we look. */
     lock_acquire(&self->space->lock, LOCK_SPACE);
     const uint32_t *word = user_memory_at(self->space, address, PROT_READ);
@@ -161,14 +144,11 @@ struct executor *call_park_if(struct executor *self)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint32_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
     lock_release(&self->space->lock, LOCK_SPACE);
-    if (taken != 0)
-        return call_result(self, (int64_t)taken);
-    if (value == expected)
-        return sleep(self, self->x[REG_A2]);
+    if (taken != 0) return call_result(self, (int64_t)taken);
+    if (value == expected) return sleep(self, self->x[REG_A2]);
     uint64_t seen = state_load(self);
     do {
-        if (!(seen & STATE_PARKED))
-            return scheduler_leave(self); /* the event has won */
+        if (!(seen & STATE_PARKED)) return scheduler_leave(self); /* the event has won */
     } while (!state_change(self, &seen, seen & ~STATE_PARKED));
     return call_result(self, -EAGAIN);
 }
@@ -176,12 +156,10 @@ struct executor *call_park_if(struct executor *self)
 /* park_and_swap(addr, value, deadline): put value into the aligned 32-bit word
  * at addr, then sleep until EVENT_WAKE. Returns the event, and the old value
  * in a1; -ETIMEDOUT (swapped all the same), -EINVAL, -EFAULT. */
-struct executor *call_park_and_swap(struct executor *self)
-{
+struct executor *call_park_and_swap(struct executor *self) {
     user_t address = user(self->x[REG_A0]);
     uint32_t value = (uint32_t)self->x[REG_A1];
-    if (address.raw % sizeof(uint32_t) != 0)
-        return call_result(self, -EINVAL);
+    if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
     lock_acquire(&self->space->lock, LOCK_SPACE);
     uint32_t *word = user_memory_at(self->space, address, PROT_READ | PROT_WRITE);
     if (word == NULL) {
@@ -192,43 +170,35 @@ struct executor *call_park_and_swap(struct executor *self)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     self->x[REG_A1] = __atomic_exchange_n(word, value, __ATOMIC_ACQ_REL);
     lock_release(&self->space->lock, LOCK_SPACE);
-    if (taken != 0)
-        return call_result(self, (int64_t)taken);
+    if (taken != 0) return call_result(self, (int64_t)taken);
     return sleep(self, self->x[REG_A2]);
 }
 
 /* unpark(executor, events): make events pending, and wake it if it waits for
  * one of them. -EINVAL, -EBADF. */
-struct executor *call_unpark(struct executor *self)
-{
+struct executor *call_unpark(struct executor *self) {
     uint64_t events = self->x[REG_A1];
-    if (events == 0 || events >> 32 != 0)
-        return call_result(self, -EINVAL);
+    if (events == 0 || events >> 32 != 0) return call_result(self, -EINVAL);
     /* Under the lock the handle, and with it the executor, stays. It is queued
      * after that: others of the process, perhaps the one we wake, want it. */
     lock_acquire(&self->space->lock, LOCK_SPACE);
     struct executor *executor = handle_executor(self->space, user(self->x[REG_A0]));
     bool woken = executor != NULL && post(executor, (uint32_t)events);
     lock_release(&self->space->lock, LOCK_SPACE);
-    if (woken)
-        scheduler_enqueue(executor);
+    if (woken) scheduler_enqueue(executor);
     return call_result(self, executor != NULL ? 0 : -EBADF);
 }
 
-int executor_stop(struct executor *executor)
-{
+int executor_stop(struct executor *executor) {
     uint64_t seen = state_load(executor);
     do {
-        if (seen & STATE_TERMINATED)
-            return -ESRCH;
+        if (seen & STATE_TERMINATED) return -ESRCH;
     } while (!state_change(executor, &seen, seen | STATE_STOPPED));
-    if (seen & STATE_EXECUTING)
-        executor_interrupt(executor);
+    if (seen & STATE_EXECUTING) executor_interrupt(executor);
     return 0;
 }
 
-int executor_resume(struct executor *executor)
-{
+int executor_resume(struct executor *executor) {
     uint64_t seen = state_load(executor);
     uint64_t next;
     /* The lock keeps a fault that strikes at once from being forgotten. */
@@ -243,8 +213,7 @@ int executor_resume(struct executor *executor)
             return error;
         }
         next = seen & ~STATE_STOPPED;
-        if (state_needs_queue(next))
-            next |= STATE_QUEUED;
+        if (state_needs_queue(next)) next |= STATE_QUEUED;
     } while (!state_change(executor, &seen, next));
     executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);

@@ -17,21 +17,17 @@ enum {
     CLAIM = 4,
 };
 
-static volatile uint32_t *plic_register(uint64_t offset)
-{
+static volatile uint32_t *plic_register(uint64_t offset) {
     return (volatile uint32_t *)(machine_description.plic + offset);
 }
 
-static uint64_t context_offset(void)
-{
+static uint64_t context_offset(void) {
     uint64_t context = machine_description.plic_contexts[this_hart()->index];
     return CONTEXT + (context << CONTEXT_STRIDE_SHIFT);
 }
 
-void plic_init_hart(void)
-{
-    if (this_hart()->index != 0)
-        return;
+void plic_init_hart(void) {
+    if (this_hart()->index != 0) return;
     uint64_t interrupt = machine_description.uart_interrupt;
     uint64_t context = machine_description.plic_contexts[0];
     *plic_register(PRIORITY + 4 * interrupt) = 1;
@@ -40,11 +36,9 @@ void plic_init_hart(void)
     *plic_register(context_offset() + THRESHOLD) = 0;
 }
 
-void plic_interrupt(void)
-{
+void plic_interrupt(void) {
     volatile uint32_t *claim = plic_register(context_offset() + CLAIM);
     for (uint32_t interrupt; (interrupt = *claim) != 0; *claim = interrupt) {
-        if (interrupt == machine_description.uart_interrupt)
-            console_interrupt();
+        if (interrupt == machine_description.uart_interrupt) console_interrupt();
     }
 }

@@ -7,32 +7,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
-static void print_string(const char *text, unsigned width)
-{
+static void print_string(const char *text, unsigned width) {
     for (; *text != 0; text++) {
         console_put(*text);
         width -= width > 0;
     }
-    while (width-- > 0)
-        console_put(' ');
+    while (width-- > 0) console_put(' ');
 }
 
-static void print_number(uint64_t number, unsigned base, unsigned width, char pad)
-{
+static void print_number(uint64_t number, unsigned base, unsigned width, char pad) {
     char digits[20];
     unsigned count = 0;
     do {
         digits[count++] = "0123456789abcdef"[number % base];
         number /= base;
     } while (number != 0);
-    for (; width > count; width--)
-        console_put(pad);
-    while (count > 0)
-        console_put(digits[--count]);
+    for (; width > count; width--) console_put(pad);
+    while (count > 0) console_put(digits[--count]);
 }
 
-void vprint(const char *format, va_list arguments)
-{
+void vprint(const char *format, va_list arguments) {
     for (; *format != 0; format++) {
         if (*format != '%') {
             console_put(*format);
@@ -55,8 +49,7 @@ void vprint(const char *format, va_list arguments)
             print_number((uint64_t)va_arg(arguments, void *), 16, 0, '0');
         } else if (*format == 'd') {
             int64_t number = is_long ? va_arg(arguments, long) : va_arg(arguments, int);
-            if (number < 0)
-                console_put('-');
+            if (number < 0) console_put('-');
             print_number(number < 0 ? -(uint64_t)number : (uint64_t)number, 10, width, pad);
         } else if (*format == 'u' || *format == 'x') {
             uint64_t number =
@@ -68,8 +61,7 @@ void vprint(const char *format, va_list arguments)
     }
 }
 
-void print(const char *format, ...)
-{
+void print(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vprint(format, arguments);

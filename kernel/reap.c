@@ -17,16 +17,14 @@
 
 enum { EXECUTORS_PER_SLICE = 64 };
 
-void reap_executor(struct executor *executor)
-{
+void reap_executor(struct executor *executor) {
     struct hart *hart = this_hart();
     executor->next = hart->reap_executors;
     hart->reap_executors = executor;
     hart->reap_due = 1;
 }
 
-void reap_space(struct space *space)
-{
+void reap_space(struct space *space) {
     struct hart *hart = this_hart();
     space->next = hart->reap_spaces;
     hart->reap_spaces = space;
@@ -35,20 +33,17 @@ void reap_space(struct space *space)
 
 /* Free executors from the list, at most a slice. One that has not ended sleeps
  * for ever, or was never started: it ends now. */
-static void reap_some_executors(struct hart *hart)
-{
+static void reap_some_executors(struct hart *hart) {
     for (int i = 0; i < EXECUTORS_PER_SLICE && hart->reap_executors != NULL; i++) {
         struct executor *executor = hart->reap_executors;
         hart->reap_executors = executor->next;
-        if (executor_terminate(executor))
-            executor_end(executor);
+        if (executor_terminate(executor)) executor_end(executor);
         page_free(executor);
     }
 }
 
 /* One slice of work on the first space of the list. */
-static void reap_one_space(struct hart *hart)
-{
+static void reap_one_space(struct hart *hart) {
     struct space *space = hart->reap_spaces;
     hart->reap_spaces = space->next;
     if (space->torn == SPACE_TO_TEAR_DOWN) {
@@ -67,8 +62,7 @@ static void reap_one_space(struct hart *hart)
     }
 }
 
-void reap_all(void)
-{
+void reap_all(void) {
     struct hart *hart = this_hart();
     while (hart->reap_due) {
         if (hart->reap_executors != NULL)

@@ -35,8 +35,7 @@
 #include "state.h"
 #include "timer.h"
 
-static void queue_push(struct executor *executor)
-{
+static void queue_push(struct executor *executor) {
     struct global *g = global();
     executor->next = NULL;
     if (g->sched_head == NULL)
@@ -46,25 +45,21 @@ static void queue_push(struct executor *executor)
     g->sched_tail = executor;
 }
 
-static struct executor *queue_pop(void)
-{
+static struct executor *queue_pop(void) {
     struct global *g = global();
     struct executor *executor = g->sched_head;
-    if (executor != NULL)
-        __atomic_store_n(&g->sched_head, executor->next, __ATOMIC_RELAXED);
+    if (executor != NULL) __atomic_store_n(&g->sched_head, executor->next, __ATOMIC_RELAXED);
     return executor;
 }
 
 /* May be out of date at once, but for the fences around it in the idle
  * protocol. */
-static bool queue_empty(void)
-{
+static bool queue_empty(void) {
     return __atomic_load_n(&global()->sched_head, __ATOMIC_RELAXED) == NULL;
 }
 
 /* After queueing: interrupt one idle hart, if there is one. */
-static void wake_one_idle(void)
-{
+static void wake_one_idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint64_t idle; (idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED)) != 0;) {
@@ -72,20 +67,17 @@ static void wake_one_idle(void)
          * itself. */
         uint64_t own = idle & 1ul << this_hart()->index;
         uint64_t bit = own != 0 ? own : idle & -idle;
-        if (!(__atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED) & bit))
-            continue;
+        if (!(__atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED) & bit)) continue;
         if (bit != own) {
             uint64_t index = 0;
-            while (bit >> index != 1)
-                index++;
+            while (bit >> index != 1) index++;
             ipi_send(harts[index]);
         }
         return;
     }
 }
 
-void scheduler_enqueue(struct executor *executor)
-{
+void scheduler_enqueue(struct executor *executor) {
     mcs_lock_acquire(&global()->sched_mcs_lock);
     queue_push(executor);
     mcs_lock_release(&global()->sched_mcs_lock);
@@ -93,8 +85,7 @@ void scheduler_enqueue(struct executor *executor)
 }
 
 /* Sleep until the queue may have something. */
-static void idle(void)
-{
+static void idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     uint64_t bit = 1ul << this_hart()->index;
     for (;;) {
@@ -102,8 +93,7 @@ static void idle(void)
         info_count_pages();
         __atomic_fetch_or(idle_harts, bit, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (!queue_empty())
-            break;
+        if (!queue_empty()) break;
         machine_wait();
         interrupt_serve();
     }
@@ -112,18 +102,15 @@ static void idle(void)
 }
 
 /* An executor that was taken off the queue and is not runnable any more. */
-__attribute__((noinline)) static bool let_go(struct executor *executor, uint64_t state)
-{
-    if (state & STATE_TERMINATED)
-        executor_end(executor);
+__attribute__((noinline)) static bool let_go(struct executor *executor, uint64_t state) {
+    if (state & STATE_TERMINATED) executor_end(executor);
     executor_put(executor);
     return false;
 }
 
 /* Take an executor off the queue for this hart. False if it is not runnable
  * any more: then it is let go. */
-static inline bool dispatch(struct executor *executor)
-{
+static inline bool dispatch(struct executor *executor) {
     /* Before the change that shows it: whoever finds EXECUTING set and wants
      * to interrupt finds the hart. Only we have it, off the queue. */
     struct hart *hart = this_hart();
@@ -132,45 +119,35 @@ static inline bool dispatch(struct executor *executor)
     uint64_t next;
     do {
         next = seen & ~STATE_QUEUED;
-        if (LIKELY(state_runnable(seen)))
-            next |= STATE_EXECUTING;
+        if (LIKELY(state_runnable(seen))) next |= STATE_EXECUTING;
     } while (!state_change(executor, &seen, next));
-    if (UNLIKELY(!state_runnable(seen)))
-        return let_go(executor, seen);
+    if (UNLIKELY(!state_runnable(seen))) return let_go(executor, seen);
     hart->executor = executor;
     hart->switched = 1;
-    if (seen & STATE_REASON)
-        park_finish(executor);
+    if (seen & STATE_REASON) park_finish(executor);
     return true;
 }
 
-struct executor *scheduler_next(void)
-{
+struct executor *scheduler_next(void) {
     this_hart()->executor = NULL;
     for (;;) {
         bool slept = queue_empty();
-        if (slept)
-            idle();
+        if (slept) idle();
         mcs_lock_acquire(&global()->sched_mcs_lock);
         struct executor *executor = queue_pop();
         mcs_lock_release(&global()->sched_mcs_lock);
         /* While we woke up we still looked idle: an interrupt meant for one
          * that sleeps may have been spent on us. */
-        if (slept && !queue_empty())
-            wake_one_idle();
-        if (executor != NULL && dispatch(executor))
-            return executor;
+        if (slept && !queue_empty()) wake_one_idle();
+        if (executor != NULL && dispatch(executor)) return executor;
     }
 }
 
-struct executor *scheduler_yield(struct executor *self)
-{
-    if (queue_empty())
-        return self;
+struct executor *scheduler_yield(struct executor *self) {
+    if (queue_empty()) return self;
     uint64_t seen = state_load(self);
     do {
-        if (!state_runnable(seen))
-            return scheduler_leave(self);
+        if (!state_runnable(seen)) return scheduler_leave(self);
     } while (!state_change(self, &seen, (seen & ~STATE_EXECUTING) | STATE_QUEUED));
     mcs_lock_acquire(&global()->sched_mcs_lock);
     queue_push(self);
@@ -180,24 +157,20 @@ struct executor *scheduler_yield(struct executor *self)
     return dispatch(next) ? next : scheduler_next();
 }
 
-bool scheduler_release(struct executor *self)
-{
+bool scheduler_release(struct executor *self) {
     uint64_t seen = state_load(self);
     do {
         if (state_runnable(seen)) {
-            if (seen & STATE_REASON)
-                park_finish(self);
+            if (seen & STATE_REASON) park_finish(self);
             return false;
         }
     } while (!state_change(self, &seen, seen & ~STATE_EXECUTING));
     this_hart()->executor = NULL;
-    if (UNLIKELY(seen & STATE_TERMINATED))
-        executor_end(self);
+    if (UNLIKELY(seen & STATE_TERMINATED)) executor_end(self);
     executor_put(self);
     return true;
 }
 
-struct executor *scheduler_leave(struct executor *self)
-{
+struct executor *scheduler_leave(struct executor *self) {
     return scheduler_release(self) ? scheduler_next() : self;
 }

@@ -53,20 +53,17 @@
 enum { IN_USER = 1 };
 
 /* This hart's word of a space. */
-static inline uint64_t *this_word(struct space *space)
-{
+static inline uint64_t *this_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-LEAF struct executor *shootdown_withdraw(struct executor *self)
-{
+LEAF struct executor *shootdown_withdraw(struct executor *self) {
     uint64_t *word = this_word(self->space);
     __atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELEASE);
     return self;
 }
 
-LEAF struct executor *shootdown_publish(struct executor *next)
-{
+LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
     uint64_t *word = this_word(space);
     uint64_t before = *word;
@@ -86,8 +83,7 @@ LEAF struct executor *shootdown_publish(struct executor *next)
     return next;
 }
 
-void shootdown(struct space *space)
-{
+void shootdown(struct space *space) {
     uint64_t generation = space->generation + 1;
     /* Release: whoever reads it sees the tables changed. */
     __atomic_store_n(&space->generation, generation, __ATOMIC_RELEASE);
@@ -103,8 +99,7 @@ void shootdown(struct space *space)
     for (uint64_t i = 0; waiting >> i != 0; i++) {
         while (waiting >> i & 1) {
             uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
-            if (!(word & IN_USER) || word / 2 >= generation)
-                break;
+            if (!(word & IN_USER) || word / 2 >= generation) break;
             machine_relax();
         }
     }

@@ -13,13 +13,11 @@
 
 static uint64_t next_serial; /* atomic */
 
-int space_create(struct space **result)
-{
+int space_create(struct space **result) {
     struct space *space = page_alloc();
     struct page_table *root = page_alloc();
     uint64_t asid;
-    if (space == NULL || root == NULL || !asid_alloc(&asid))
-        goto no_memory;
+    if (space == NULL || root == NULL || !asid_alloc(&asid)) goto no_memory;
     page_zero(space);
     page_zero(root);
     kernel_table_show_image(root);
@@ -41,33 +39,25 @@ int space_create(struct space **result)
     page_put(info_page, &info); /* not the last: the kernel's own remains */
     asid_free(asid);
 no_memory:
-    if (root != NULL)
-        page_free(root);
-    if (space != NULL)
-        page_free(space);
+    if (root != NULL) page_free(root);
+    if (space != NULL) page_free(space);
     return -ENOMEM;
 }
 
-LEAF void space_put(struct space *space)
-{
-    if (UNLIKELY(reference_put(&space->references)))
-        reap_space(space);
+LEAF void space_put(struct space *space) {
+    if (UNLIKELY(reference_put(&space->references))) reap_space(space);
 }
 
-void space_lock_both(struct space *one, struct space *other)
-{
+void space_lock_both(struct space *one, struct space *other) {
     struct space *first = one < other ? one : other;
     struct space *second = one < other ? other : one;
     lock_acquire(&first->lock, LOCK_SPACE);
-    if (second != first)
-        lock_acquire(&second->lock, LOCK_SPACE_SECOND);
+    if (second != first) lock_acquire(&second->lock, LOCK_SPACE_SECOND);
 }
 
-void space_unlock_both(struct space *one, struct space *other)
-{
+void space_unlock_both(struct space *one, struct space *other) {
     struct space *first = one < other ? one : other;
     struct space *second = one < other ? other : one;
-    if (second != first)
-        lock_release(&second->lock, LOCK_SPACE_SECOND);
+    if (second != first) lock_release(&second->lock, LOCK_SPACE_SECOND);
     lock_release(&first->lock, LOCK_SPACE);
 }

@@ -71,14 +71,12 @@ _Static_assert(sizeof(struct space) <= PAGE_SIZE, "space page");
 __attribute__((warn_unused_result)) int space_create(struct space **result);
 
 /* One reference more. The caller knows that one exists. */
-static inline void space_get(struct space *space)
-{
+static inline void space_get(struct space *space) {
     reference_get(&space->references);
 }
 
 /* One reference more, unless the last is gone. */
-static inline bool space_get_unless_zero(struct space *space)
-{
+static inline bool space_get_unless_zero(struct space *space) {
     return reference_get_unless_zero(&space->references);
 }
 
@@ -92,7 +90,6 @@ void space_unlock_both(struct space *one, struct space *other);
 
 /* True until exit. Exact only under the space's lock: exit takes it after
  * clearing `alive`. */
-static inline bool space_alive(struct space *space)
-{
+static inline bool space_alive(struct space *space) {
     return __atomic_load_n(&space->alive, __ATOMIC_RELAXED) != 0;
 }

@@ -46,25 +46,21 @@
 #define STATE_NOT_RUNNABLE (STATE_PARKED | STATE_STOPPED | STATE_TERMINATED)
 #define STATE_HELD         (STATE_EXECUTING | STATE_QUEUED)
 
-static inline uint64_t state_load(const struct executor *executor)
-{
+static inline uint64_t state_load(const struct executor *executor) {
     return __atomic_load_n(&executor->state, __ATOMIC_ACQUIRE);
 }
 
 /* Change the word from *seen to `next`. False if it was not *seen any more;
  * then *seen is what it is. */
-static inline bool state_change(struct executor *executor, uint64_t *seen, uint64_t next)
-{
+static inline bool state_change(struct executor *executor, uint64_t *seen, uint64_t next) {
     return __atomic_compare_exchange_n(&executor->state, seen, next, false, CAS_ORDER, CAS_ORDER);
 }
 
-static inline bool state_runnable(uint64_t state)
-{
+static inline bool state_runnable(uint64_t state) {
     return (state & STATE_NOT_RUNNABLE) == 0;
 }
 
 /* Rule 2: must whoever changes the word to `state` queue the executor? */
-static inline bool state_needs_queue(uint64_t state)
-{
+static inline bool state_needs_queue(uint64_t state) {
     return (state & (STATE_NOT_RUNNABLE | STATE_HELD)) == 0;
 }

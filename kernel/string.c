@@ -9,58 +9,46 @@
  * are. */
 #pragma GCC optimize("no-tree-loop-distribute-patterns")
 
-void *memcpy(void *restrict to, const void *restrict from, size_t size)
-{
+void *memcpy(void *restrict to, const void *restrict from, size_t size) {
     uint8_t *target = to;
     const uint8_t *source = from;
     if ((((uintptr_t)to | (uintptr_t)from) & 7) == 0) {
         for (; size >= 8; size -= 8, target += 8, source += 8)
             *(uint64_t *)target = *(const uint64_t *)source;
     }
-    while (size-- > 0)
-        *target++ = *source++;
+    while (size-- > 0) *target++ = *source++;
     return to;
 }
 
-void *memmove(void *to, const void *from, size_t size)
-{
+void *memmove(void *to, const void *from, size_t size) {
     uint8_t *target = to;
     const uint8_t *source = from;
-    if (target <= source)
-        return memcpy(to, from, size);
-    while (size-- > 0)
-        target[size] = source[size];
+    if (target <= source) return memcpy(to, from, size);
+    while (size-- > 0) target[size] = source[size];
     return to;
 }
 
-void *memset(void *to, int value, size_t size)
-{
+void *memset(void *to, int value, size_t size) {
     uint8_t *target = to;
-    while (size-- > 0)
-        *target++ = (uint8_t)value;
+    while (size-- > 0) *target++ = (uint8_t)value;
     return to;
 }
 
-int memcmp(const void *one, const void *other, size_t size)
-{
+int memcmp(const void *one, const void *other, size_t size) {
     const uint8_t *a = one, *b = other;
     for (size_t i = 0; i < size; i++) {
-        if (a[i] != b[i])
-            return a[i] - b[i];
+        if (a[i] != b[i]) return a[i] - b[i];
     }
     return 0;
 }
 
-size_t strlen(const char *text)
-{
+size_t strlen(const char *text) {
     size_t length = 0;
-    while (text[length] != 0)
-        length++;
+    while (text[length] != 0) length++;
     return length;
 }
 
-bool string_equal(const char *one, const char *other)
-{
+bool string_equal(const char *one, const char *other) {
     while (*one != 0 && *one == *other) {
         one++;
         other++;
@@ -68,10 +56,8 @@ bool string_equal(const char *one, const char *other)
     return *one == *other;
 }
 
-void string_copy(char *to, const char *from, size_t size)
-{
+void string_copy(char *to, const char *from, size_t size) {
     size_t i = 0;
-    for (; i + 1 < size && from[i] != 0; i++)
-        to[i] = from[i];
+    for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
     to[i] = 0;
 }

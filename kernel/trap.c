@@ -18,11 +18,9 @@
  * through the scheduler took long, its tick would be due before it has done
  * anything, and where that goes on nobody would.
  */
-static struct executor *interrupted(struct executor *self, uint64_t cause)
-{
+static struct executor *interrupted(struct executor *self, uint64_t cause) {
     interrupt_serve();
-    if (!state_runnable(state_load(self)))
-        return scheduler_leave(self);
+    if (!state_runnable(state_load(self))) return scheduler_leave(self);
     if (cause == (CAUSE_INTERRUPT | INTERRUPT_TIMER)) {
         self = scheduler_yield(self);
         timer_renew();
@@ -30,19 +28,15 @@ static struct executor *interrupted(struct executor *self, uint64_t cause)
     return self;
 }
 
-struct executor *trap(struct executor *self, uint64_t cause)
-{
-    if (cause & CAUSE_INTERRUPT)
-        return interrupted(self, cause);
+struct executor *trap(struct executor *self, uint64_t cause) {
+    if (cause & CAUSE_INTERRUPT) return interrupted(self, cause);
     return fault(self, cause, csr_read(stval));
 }
 
-struct executor *trap_reap(struct executor *next)
-{
+struct executor *trap_reap(struct executor *next) {
     while (this_hart()->reap_due) {
         reap_all();
-        if (!state_runnable(state_load(next)))
-            next = scheduler_leave(next);
+        if (!state_runnable(state_load(next))) next = scheduler_leave(next);
     }
     return next;
 }

@@ -30,27 +30,23 @@ struct cursor {
 
 /* The end of the range, or of the table whose entries are told apart by the
  * address bits from `shift` on, whichever comes first. */
-static inline uint64_t last_here(const struct cursor *cursor, uint32_t shift)
-{
+static inline uint64_t last_here(const struct cursor *cursor, uint32_t shift) {
     uint64_t table_end = ((cursor->va >> (shift + 9)) + 1) << (shift + 9);
     return cursor->end < table_end ? cursor->end : table_end;
 }
 
 static inline pte_t *entry_here(struct page_table *table, const struct cursor *cursor,
-                                uint32_t shift)
-{
+                                uint32_t shift) {
     return &table->entries[cursor->va >> shift & (TABLE_ENTRIES - 1)];
 }
 
 /* On to the next entry of the table. */
-static inline void skip(struct cursor *cursor, uint32_t shift)
-{
+static inline void skip(struct cursor *cursor, uint32_t shift) {
     cursor->va = ((cursor->va >> shift) + 1) << shift;
 }
 
 /* Step 2 in a table of leaves. Returns how many entries were cleared. */
-static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor)
-{
+static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor) {
     uint64_t slots = (last_here(cursor, PAGE_SHIFT) - cursor->va) >> PAGE_SHIFT;
     slots = slots < cursor->budget ? slots : cursor->budget;
     uint64_t cleared = 0;
@@ -70,10 +66,8 @@ static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor)
 
 /* Step 2 in a table of any level. Returns how many of its entries were
  * cleared. The recursion is as deep as the tree: three calls, or four. */
-static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor)
-{
-    if (shift == PAGE_SHIFT)
-        return clear_leaves(table, cursor);
+static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor) {
+    if (shift == PAGE_SHIFT) return clear_leaves(table, cursor);
     uint64_t cleared = 0, last = last_here(cursor, shift);
     for (pte_t *entry = entry_here(table, cursor, shift); cursor->va < last && cursor->budget > 0;
          entry++) {
@@ -94,14 +88,12 @@ static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cur
 }
 
 /* Step 4 for leaves: every entry without V up to the end of the range. */
-static void drop_leaves(struct page_table *table, struct cursor *cursor, struct page_chain *chain)
-{
+static void drop_leaves(struct page_table *table, struct cursor *cursor, struct page_chain *chain) {
     uint64_t last_va = last_here(cursor, PAGE_SHIFT);
     pte_t *entry = entry_here(table, cursor, PAGE_SHIFT);
     for (pte_t *last = entry + ((last_va - cursor->va) >> PAGE_SHIFT); entry != last; entry++) {
         pte_t pte = pte_load(entry);
-        if (pte == 0 || (pte & PTE_V))
-            continue;
+        if (pte == 0 || (pte & PTE_V)) continue;
         unmap_drop(pte, chain);
         pte_store(entry, 0);
     }
@@ -110,8 +102,7 @@ static void drop_leaves(struct page_table *table, struct cursor *cursor, struct 
 
 /* Step 4 in a table of any level. */
 static void drop_table(struct page_table *table, uint32_t shift, struct cursor *cursor,
-                       struct page_chain *chain)
-{
+                       struct page_chain *chain) {
     if (shift == PAGE_SHIFT) {
         drop_leaves(table, cursor, chain);
         return;
@@ -131,8 +122,7 @@ static void drop_table(struct page_table *table, uint32_t shift, struct cursor *
     }
 }
 
-LEAF void unmap_drop(pte_t leaf, struct page_chain *chain)
-{
+LEAF void unmap_drop(pte_t leaf, struct page_chain *chain) {
     uint64_t type = leaf & PTE_TYPE;
     if (LIKELY(type == PTE_MEMORY))
         page_put(pte_page(leaf), chain);
@@ -143,14 +133,12 @@ LEAF void unmap_drop(pte_t leaf, struct page_chain *chain)
     /* A device is not RAM: nobody counts it. */
 }
 
-uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)
-{
+uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end) {
     struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
     uint64_t cleared = clear_table(space->root, page_table_root_shift, &clear);
     page_count_add(space->root, -(int64_t)cleared);
     uint64_t stopped = clear.va < end ? clear.va : end;
-    if (!clear.found)
-        return stopped;
+    if (!clear.found) return stopped;
     shootdown(space);
     struct cursor drop = {.va = va, .end = stopped};
     struct page_chain chain = {0};
@@ -161,25 +149,21 @@ uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)
 
 /* unmap(space, va, pages): whatever is mapped there, of any type; holes are
  * fine. 0, -EINVAL, -EBADF, -ESRCH. */
-struct executor *call_unmap(struct executor *self)
-{
+struct executor *call_unmap(struct executor *self) {
     uint64_t va = self->x[REG_A1], pages = self->x[REG_A2];
     if (!page_aligned(va) || va >= user_end() || pages == 0 ||
         pages > (user_end() - va) >> PAGE_SHIFT)
         return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + (pages << PAGE_SHIFT);
     lock_acquire(&space->lock, LOCK_SPACE);
     bool alive = space_alive(space);
     uint64_t stopped = alive ? unmap_range(space, va, end) : end;
     lock_release(&space->lock, LOCK_SPACE);
     space_put(space);
-    if (!alive)
-        return call_result(self, -ESRCH);
-    if (stopped == end)
-        return call_result(self, 0);
+    if (!alive) return call_result(self, -ESRCH);
+    if (stopped == end) return call_result(self, 0);
     /* More to do: let interrupts in, by making the call again for the rest. */
     self->x[REG_A1] = stopped;
     self->x[REG_A2] = (end - stopped) >> PAGE_SHIFT;

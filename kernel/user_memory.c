@@ -6,32 +6,26 @@
 #include "riscv/page_table.h"
 #include "string.h"
 
-void *user_memory_at(struct space *space, user_t va, uint64_t prot)
-{
-    if (va.raw >= user_end())
-        return NULL;
+void *user_memory_at(struct space *space, user_t va, uint64_t prot) {
+    if (va.raw >= user_end()) return NULL;
     const pte_t *entry = page_table_walk(space->root, va.raw);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
     pte_t wanted = PTE_V | PTE_U | PTE_MEMORY | prot << 1;
-    if ((pte & (PTE_V | PTE_U | PTE_TYPE | prot << 1)) != wanted)
-        return NULL;
+    if ((pte & (PTE_V | PTE_U | PTE_TYPE | prot << 1)) != wanted) return NULL;
     return (char *)pte_page(pte) + va.raw % PAGE_SIZE;
 }
 
 /* The part of `size` bytes at `va` that is in the same page. */
-static uint64_t part_in_page(uint64_t va, uint64_t size)
-{
+static uint64_t part_in_page(uint64_t va, uint64_t size) {
     uint64_t rest = PAGE_SIZE - va % PAGE_SIZE;
     return size < rest ? size : rest;
 }
 
-int user_memory_check(struct space *space, user_t va, uint64_t size, uint64_t prot)
-{
+int user_memory_check(struct space *space, user_t va, uint64_t size, uint64_t prot) {
     int error = 0;
     lock_acquire(&space->lock, LOCK_SPACE);
     for (uint64_t done = 0; done < size && error == 0;) {
-        if (user_memory_at(space, user(va.raw + done), prot) == NULL)
-            error = -EFAULT;
+        if (user_memory_at(space, user(va.raw + done), prot) == NULL) error = -EFAULT;
         done += part_in_page(va.raw + done, size - done);
     }
     lock_release(&space->lock, LOCK_SPACE);
@@ -39,8 +33,7 @@ int user_memory_check(struct space *space, user_t va, uint64_t size, uint64_t pr
 }
 
 /* Copy page by page, out of or into the program's memory. */
-static int copy(struct space *space, char *kernel, user_t va, uint64_t size, uint64_t prot)
-{
+static int copy(struct space *space, char *kernel, user_t va, uint64_t size, uint64_t prot) {
     int error = 0;
     lock_acquire(&space->lock, LOCK_SPACE);
     for (uint64_t done = 0; done < size && error == 0;) {
@@ -58,12 +51,10 @@ static int copy(struct space *space, char *kernel, user_t va, uint64_t size, uin
     return error;
 }
 
-int user_memory_read(struct space *space, void *to, user_t from, uint64_t size)
-{
+int user_memory_read(struct space *space, void *to, user_t from, uint64_t size) {
     return copy(space, to, from, size, PROT_READ);
 }
 
-int user_memory_write(struct space *space, user_t to, const void *from, uint64_t size)
-{
+int user_memory_write(struct space *space, user_t to, const void *from, uint64_t size) {
     return copy(space, (char *)from, to, size, PROT_WRITE);
 }

@@ -149,5 +149,5 @@ def in_page_alloc(code: str) -> tuple[str, str]:
 
 def in_page_get(code: str) -> tuple[str, str]:
     """An edit: run that in every call of page_get; the boot makes none."""
-    there = "LEAF void page_get(void *page)\n{\n"
+    there = "LEAF void page_get(void *page) {\n"
     return there, f"{there}{code}\n"

@@ -81,7 +81,7 @@ def test_extra_file_is_graded_too(probed: Course, submit: Submit, tmp_path: Path
     graded = probed.grade(tree)
     assert graded.status == 1
     assert "lab2_count" in graded.data["rejected"]
-    (tmp_path / "kernel/lab2.c").write_text("void lab2_count(void);\nvoid lab2_count(void)\n{\n}\n")
+    (tmp_path / "kernel/lab2.c").write_text("void lab2_count(void);\nvoid lab2_count(void) {\n}\n")
     assert probed.grade(tree).status == 0
 
 

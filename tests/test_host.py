@@ -147,8 +147,7 @@ MUTATIONS = [
     Mutation(
         "no waiting for an append in progress",
         "page_alloc.c",
-        "            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0)\n"
-        "                machine_relax();\n",
+        "            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0) machine_relax();\n",
         "",
     ),
     Mutation(
@@ -186,19 +185,19 @@ MUTATIONS = [
     Mutation(
         "an idle hart does not look again",
         "scheduler.c",
-        "        if (!queue_empty())\n            break;\n        machine_wait();\n"
+        "        if (!queue_empty()) break;\n        machine_wait();\n"
         "        interrupt_serve();\n",
-        "        machine_wait();\n        interrupt_serve();\n        if (!queue_empty())\n"
-        "            break;\n",
+        "        machine_wait();\n        interrupt_serve();\n"
+        "        if (!queue_empty()) break;\n",
         steps=400_000,
     ),
     Mutation(
         "whoever ends a park queues, whether or not it executes",
         "park.c",
         "            next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;\n"
-        "            if (state_needs_queue(next))\n",
+        "            if (state_needs_queue(next))",
         "            next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;\n"
-        "            if (!(next & (STATE_NOT_RUNNABLE | STATE_QUEUED)))\n",
+        "            if (!(next & (STATE_NOT_RUNNABLE | STATE_QUEUED)))",
     ),
     Mutation("unmap without a shootdown", "unmap.c", "    shootdown(space);\n", ""),
     Mutation(
@@ -228,8 +227,8 @@ MUTATIONS = [
     Mutation(
         "share forgets a reference",
         "map.c",
-        "        page_get(pte_page(pte));\n",
-        "",
+        "page_get(pte_page(pte)); break;",
+        "break;",
     ),
     Mutation(
         "the timer is not set for a deadline",

@@ -56,8 +56,8 @@ MUTANTS = {
     ),
     "dispatch-of-the-dead": Mutant(
         "scheduler.c",
-        "    if (UNLIKELY(!state_runnable(seen)))\n        return let_go(executor, seen);\n",
-        "    if (seen == 0)\n        return let_go(executor, seen);\n",
+        "if (UNLIKELY(!state_runnable(seen))) return let_go(executor, seen);",
+        "if (seen == 0) return let_go(executor, seen);",
         "killer; usertests",
         60,
     ),
@@ -69,10 +69,10 @@ MUTANTS = {
         30,
     ),
     "handle-dropped-without-reference": Mutant(
-        "unmap.c", "        executor_put(pte_page(leaf));\n", "        ;\n", "killer", 120
+        "unmap.c", "executor_put(pte_page(leaf));", ";", "killer", 120
     ),
     "page-shared-without-count": Mutant(
-        "map.c", "        page_get(pte_page(pte));\n", "        ;\n", "usertests", 60
+        "map.c", "page_get(pte_page(pte)); break;", "break;", "usertests", 60
     ),
     "lock-that-does-not-lock": Mutant(
         "lock.h",
@@ -92,8 +92,8 @@ MUTANTS = {
     ),
     "reference-dropped-twice": Mutant(
         "scheduler.c",
-        "        executor_end(self);\n    executor_put(self);\n",
-        "        executor_end(self);\n    executor_put(self);\n    executor_put(self);\n",
+        "executor_end(self);\n    executor_put(self);\n",
+        "executor_end(self);\n    executor_put(self);\n    executor_put(self);\n",
         "usertests",
         60,
     ),

@@ -59,8 +59,7 @@ def test_a_hollow_file(tmp_path: Path) -> None:
     write_starter(ROOT, 3, tmp_path / "tree")
     text = (tmp_path / "tree/kernel/map.c").read_text()
     assert (
-        "struct executor *call_share(struct executor *self)\n"
-        "{\n"
+        "struct executor *call_share(struct executor *self) {\n"
         '    lab_todo(3, 5, "call_share");\n'
         "}\n"
     ) in text

@@ -150,12 +150,10 @@ def _c_item(lines: list[str]) -> Item:
         return Item("macro", lines, (macro[1],), private=True)
     head = _without_attributes(_COMMENT.sub("", text))
     private = re.search(r"\bstatic\b", head.partition("{")[0]) is not None
-    if "{" in lines:
-        name = re.search(r"(\w+)\s*\(", head)
-        if name is None:
-            raise SourceError(f"a function without a name: {lines[0]}")
-        body = (lines.index("{") + 1, len(lines) - 1)
-        return Item("function", lines, (name[1],), private=private, body=body)
+    if function := re.match(r"[^{=;]*?(\w+)\([^{=;]*\) \{\n", head):
+        opened = next(at for at, line in enumerate(lines) if line.endswith("{"))
+        name, body = function[1], (opened + 1, len(lines) - 1)
+        return Item("function", lines, (name,), private=private, body=body)
     if type_ := re.match(r"(?:struct|union) (\w+)\s*\{", head):
         return Item("type", lines, (type_[1],), private=True)
     if enum := re.match(r"enum\s*\w*\s*\{(.*)\}", head, re.DOTALL):

@@ -11,8 +11,7 @@
 
 void asm_offsets(void);
 
-void asm_offsets(void)
-{
+void asm_offsets(void) {
     DEFINE(EXECUTOR_PC, offsetof(struct executor, pc));
     DEFINE(EXECUTOR_X, offsetof(struct executor, x));
     DEFINE(EXECUTOR_SATP, offsetof(struct executor, satp));

@@ -21,14 +21,12 @@ static struct page_table boot_image __attribute__((aligned(PAGE_SIZE)));
 
 extern char image_end[]; /* kernel.ld */
 
-static void map_gib(uint64_t va, uint64_t pa, uint64_t rights)
-{
+static void map_gib(uint64_t va, uint64_t pa, uint64_t rights) {
     boot_root.entries[level_index(va, LEVEL_1_GIB)] =
         pte_make(phys(round_down(pa, level_size(LEVEL_1_GIB))), rights | PTE_V | PTE_A | PTE_D);
 }
 
-uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
-{
+uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address) {
     if (load_address % level_size(LEVEL_2_MIB) != 0)
         stop("the kernel was loaded at 0x%lx: it must be a multiple of 2 MiB", load_address);
     if (load_address >= 1ul << 38)
@@ -48,8 +46,7 @@ uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
     return boot_satp;
 }
 
-void boot_table_add_linear(const struct range *ram, uint64_t count)
-{
+void boot_table_add_linear(const struct range *ram, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         for (uint64_t pa = round_down(ram[i].start, level_size(LEVEL_1_GIB)); pa < ram[i].end;
              pa += level_size(LEVEL_1_GIB))

@@ -55,31 +55,26 @@
     __asm__ volatile("csrc " #name ", %0" ::"rK"((uint64_t)(bits)) : "memory")
 
 /* Everything this hart has cached of translations, of all address spaces. */
-static inline void sfence_vma_all(void)
-{
+static inline void sfence_vma_all(void) {
     __asm__ volatile("sfence.vma zero, zero" ::: "memory");
 }
 
 /* All translations of one address space (not the global ones). */
-static inline void sfence_vma_asid(uint64_t asid)
-{
+static inline void sfence_vma_asid(uint64_t asid) {
     __asm__ volatile("sfence.vma zero, %0" ::"r"(asid) : "memory");
 }
 
 /* The translation of one page in one address space. */
-static inline void sfence_vma_page(uint64_t va, uint64_t asid)
-{
+static inline void sfence_vma_page(uint64_t va, uint64_t asid) {
     __asm__ volatile("sfence.vma %0, %1" ::"r"(va), "r"(asid) : "memory");
 }
 
 /* Code written to memory is what this hart fetches from here on. */
-static inline void fence_i(void)
-{
+static inline void fence_i(void) {
     __asm__ volatile("fence.i" ::: "memory");
 }
 
 /* Memory and device accesses, and CSR accesses, before against after. */
-static inline void fence_io(void)
-{
+static inline void fence_io(void) {
     __asm__ volatile("fence iorw, iorw" ::: "memory");
 }

@@ -10,19 +10,14 @@
 #include "riscv/csr.h"
 #include "timer.h"
 
-void interrupt_init(void)
-{
+void interrupt_init(void) {
     csr_write(sie, SIE_SOFTWARE | SIE_TIMER | SIE_EXTERNAL);
     plic_init_hart();
 }
 
-void interrupt_serve(void)
-{
+void interrupt_serve(void) {
     uint64_t pending = csr_read(sip);
-    if (pending & SIE_SOFTWARE)
-        ipi_receive();
-    if (pending & SIE_TIMER)
-        timer_interrupt();
-    if (pending & SIE_EXTERNAL)
-        plic_interrupt();
+    if (pending & SIE_SOFTWARE) ipi_receive();
+    if (pending & SIE_TIMER) timer_interrupt();
+    if (pending & SIE_EXTERNAL) plic_interrupt();
 }

@@ -8,20 +8,17 @@
 #include "riscv/csr.h"
 #include "riscv/sbi.h"
 
-void ipi_send(struct hart *hart)
-{
+void ipi_send(struct hart *hart) {
     /* Memory before device: the firmware's store that raises the interrupt
      * must not overtake ours. */
     fence_io();
     sbi_send_ipi(hart->id);
 }
 
-void ipi_receive(void)
-{
+void ipi_receive(void) {
     /* Cleared first, looked second: a sender that comes between raises it
      * again. */
     csr_clear(sip, SIE_SOFTWARE);
     fence_io();
-    if (__atomic_load_n(&global()->panicking, __ATOMIC_ACQUIRE) != 0)
-        panic_halt();
+    if (__atomic_load_n(&global()->panicking, __ATOMIC_ACQUIRE) != 0) panic_halt();
 }

@@ -28,49 +28,39 @@ static pte_t user_image_entry; /* of a user root */
 /* kernel.ld */
 extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], image_end[];
 
-static struct page_table *new_table(void)
-{
+static struct page_table *new_table(void) {
     struct page_table *table = page_alloc();
-    if (table == NULL)
-        stop("paging: not enough RAM for the kernel's page tables");
+    if (table == NULL) stop("paging: not enough RAM for the kernel's page tables");
     page_zero(table);
     return table;
 }
 
 /* The table of 1 GiB entries that the upper half hangs off. */
-static struct page_table *upper_table(struct page_table *root)
-{
-    if (page_table_levels == 3)
-        return root;
+static struct page_table *upper_table(struct page_table *root) {
+    if (page_table_levels == 3) return root;
     return pte_page(root->entries[TABLE_ENTRIES - 1]);
 }
 
-static void map_image(const char *start, const char *end, uint64_t rights)
-{
+static void map_image(const char *start, const char *end, uint64_t rights) {
     page_table_map(template, (uint64_t)start, phys_from_image(start), (uint64_t)(end - start),
                    rights | PTE_G);
 }
 
-static void map_device(uint64_t pa, uint64_t size)
-{
+static void map_device(uint64_t pa, uint64_t size) {
     uint64_t start = round_down(pa, PAGE_SIZE), end = round_up(pa + size, PAGE_SIZE);
-    if (pa == 0)
-        return;
-    if (end > user_end())
-        stop("paging: a device at 0x%lx is out of reach", pa);
+    if (pa == 0) return;
+    if (end > user_end()) stop("paging: a device at 0x%lx is out of reach", pa);
     page_table_map(template, start, phys(start), end - start, PTE_R | PTE_W);
 }
 
-static void map_linear(uint64_t start, uint64_t end)
-{
+static void map_linear(uint64_t start, uint64_t end) {
     if (start < end)
         page_table_map(template, (uint64_t)linear_from_phys(phys(start)), phys(start), end - start,
                        PTE_R | PTE_W | PTE_G);
 }
 
 /* All RAM but what the firmware does not want mapped. */
-static void map_ram(void)
-{
+static void map_ram(void) {
     const struct machine_description *machine = &machine_description;
     for (uint64_t i = 0; i < machine->ram_count; i++) {
         uint64_t start = machine->ram[i].start, end = machine->ram[i].end;
@@ -85,8 +75,7 @@ static void map_ram(void)
     }
 }
 
-void kernel_table_init(bool sv48)
-{
+void kernel_table_init(bool sv48) {
     page_table_init(sv48 ? 4 : 3);
     template = new_table();
     map_image(text_start, text_end, PTE_R | PTE_X);
@@ -111,12 +100,10 @@ void kernel_table_init(bool sv48)
     sfence_vma_all(); /* what was stored comes before the walks that read it */
     csr_write(satp, satp);
     sfence_vma_all();
-    if (csr_read(satp) != satp)
-        stop("paging: this machine has no Sv48");
+    if (csr_read(satp) != satp) stop("paging: this machine has no Sv48");
 }
 
-uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high)
-{
+uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high) {
     struct page_table *root = new_table();
     page_copy(root, template);
     if (page_table_levels == 4) {
@@ -130,7 +117,6 @@ uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_
     return asid_satp(phys_from_linear(root), 0);
 }
 
-void kernel_table_show_image(struct page_table *root)
-{
+void kernel_table_show_image(struct page_table *root) {
     root->entries[level_index(KERNEL_IMAGE, page_table_levels - 1)] = user_image_entry;
 }

@@ -12,32 +12,27 @@
 register struct global *machine_gp __asm__("gp");
 register struct hart *machine_tp __asm__("tp");
 
-static inline struct global *global(void)
-{
+static inline struct global *global(void) {
     return machine_gp;
 }
 
-static inline struct hart *this_hart(void)
-{
+static inline struct hart *this_hart(void) {
     return machine_tp;
 }
 
 /* In a loop that waits for another hart. (The pause hint is a fence with no
  * effect where it is not known.) */
-static inline void machine_relax(void)
-{
+static inline void machine_relax(void) {
     __asm__ volatile(".word 0x0100000f" ::: "memory");
 }
 
 /* Sleep until an interrupt is pending on this hart, which it may be already. */
-static inline void machine_wait(void)
-{
+static inline void machine_wait(void) {
     __asm__ volatile("wfi" ::: "memory");
 }
 
 /* The `time` counter: ticks at the info page's timebase. */
-static inline uint64_t machine_time(void)
-{
+static inline uint64_t machine_time(void) {
     uint64_t now;
     __asm__ volatile("csrr %0, time" : "=r"(now)::"memory");
     return now;

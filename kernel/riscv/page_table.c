@@ -10,29 +10,25 @@ uint32_t page_table_levels;
 uint64_t page_table_user_end;
 uint32_t page_table_root_shift;
 
-void page_table_init(uint32_t levels)
-{
+void page_table_init(uint32_t levels) {
     page_table_levels = levels;
     page_table_root_shift = PAGE_SHIFT + 9 * (levels - 1);
     page_table_user_end = 1ul << (page_table_root_shift + 8);
 }
 
-LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va)
-{
+LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va) {
     struct page_table *table = root;
     uint64_t linear = linear_offset;
     for (uint64_t shift = page_table_root_shift; shift > PAGE_SHIFT; shift -= 9) {
         pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
-        if (UNLIKELY((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V))
-            return NULL;
+        if (UNLIKELY((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V)) return NULL;
         table = (struct page_table *)(pte_phys(pte).raw + linear);
     }
     return &table->entries[level_index(va, 0)];
 }
 
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
-                       struct page_list *tables)
-{
+                       struct page_list *tables) {
     struct page_table *table = root;
     for (uint32_t at = page_table_levels - 1; at > level; at--) {
         pte_t *entry = &table->entries[level_index(va, at)];
@@ -51,8 +47,7 @@ pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
     return &table->entries[level_index(va, level)];
 }
 
-uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end)
-{
+uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end) {
     uint64_t missing = 0;
     while (va < end) {
         /* Down to the table of leaves, or the entry that leads to none. */
@@ -60,8 +55,7 @@ uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end)
         uint32_t shift = page_table_root_shift;
         for (; shift > PAGE_SHIFT; shift -= 9) {
             pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
-            if (!(pte & PTE_V))
-                break;
+            if (!(pte & PTE_V)) break;
             table = pte_page(pte);
         }
         /* Behind such an entry a table is missing for each entry of each level
@@ -69,15 +63,13 @@ uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end)
         uint64_t step = shift > PAGE_SHIFT ? shift : PAGE_SHIFT + 9;
         uint64_t next = ((va >> step) + 1) << step;
         uint64_t last = (next < end ? next : end) - 1;
-        for (; shift > PAGE_SHIFT; shift -= 9)
-            missing += (last >> shift) - (va >> shift) + 1;
+        for (; shift > PAGE_SHIFT; shift -= 9) missing += (last >> shift) - (va >> shift) + 1;
         va = next;
     }
     return missing;
 }
 
-void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits)
-{
+void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits) {
     bits |= PTE_V | PTE_A | (bits & PTE_W ? PTE_D : 0);
     for (uint64_t end = va + size; va != end;) {
         uint32_t level = page_table_levels - 1;

@@ -47,58 +47,48 @@ extern uint32_t page_table_levels;     /* 3 or 4 */
 extern uint32_t page_table_root_shift; /* of the root's index in an address */
 extern uint64_t page_table_user_end;   /* first address above the user half */
 
-static inline uint64_t user_end(void)
-{
+static inline uint64_t user_end(void) {
     return page_table_user_end;
 }
 
-static inline pte_t pte_make(phys_t pa, uint64_t bits)
-{
+static inline pte_t pte_make(phys_t pa, uint64_t bits) {
     return pa.raw >> PAGE_SHIFT << PTE_PAGE_SHIFT | bits;
 }
 
-static inline phys_t pte_phys(pte_t pte)
-{
+static inline phys_t pte_phys(pte_t pte) {
     return phys(pte >> PTE_PAGE_SHIFT << PAGE_SHIFT); /* the upper bits are 0 */
 }
 
 /* The table or page that an entry names, also after V was cleared. */
-static inline void *pte_page(pte_t pte)
-{
+static inline void *pte_page(pte_t pte) {
     return linear_from_phys(pte_phys(pte));
 }
 
-static inline bool pte_is_leaf(pte_t pte)
-{
+static inline bool pte_is_leaf(pte_t pte) {
     return (pte & (PTE_R | PTE_W | PTE_X)) != 0;
 }
 
 /* Bytes that one entry of this level covers. */
-static inline uint64_t level_size(uint32_t level)
-{
+static inline uint64_t level_size(uint32_t level) {
     return 1ul << (PAGE_SHIFT + 9 * level);
 }
 
-static inline uint64_t level_index(uint64_t va, uint32_t level)
-{
+static inline uint64_t level_index(uint64_t va, uint32_t level) {
     return va >> (PAGE_SHIFT + 9 * level) & (TABLE_ENTRIES - 1);
 }
 
 /* Entries are read and written whole: other harts' page walkers look on. */
-static inline pte_t pte_load(const pte_t *entry)
-{
+static inline pte_t pte_load(const pte_t *entry) {
     return __atomic_load_n(entry, __ATOMIC_RELAXED);
 }
 
-static inline void pte_store(pte_t *entry, pte_t pte)
-{
+static inline void pte_store(pte_t *entry, pte_t pte) {
     __atomic_store_n(entry, pte, __ATOMIC_RELAXED);
 }
 
 /* Make an entry valid. Release: whoever gets at the page, or the table, by way
  * of it finds there what was written before, its being cleared above all. */
-static inline void pte_publish(pte_t *entry, pte_t pte)
-{
+static inline void pte_publish(pte_t *entry, pte_t pte) {
     __atomic_store_n(entry, pte, __ATOMIC_RELEASE);
 }
 

@@ -20,8 +20,7 @@ struct sbi_result {
 };
 
 static struct sbi_result sbi_call(uint64_t extension, uint64_t function, uint64_t arg0,
-                                  uint64_t arg1, uint64_t arg2)
-{
+                                  uint64_t arg1, uint64_t arg2) {
     register uint64_t a0 __asm__("a0") = arg0;
     register uint64_t a1 __asm__("a1") = arg1;
     register uint64_t a2 __asm__("a2") = arg2;
@@ -31,8 +30,7 @@ static struct sbi_result sbi_call(uint64_t extension, uint64_t function, uint64_
     return (struct sbi_result){(int64_t)a0, a1};
 }
 
-void sbi_put(char c)
-{
+void sbi_put(char c) {
     enum { PROBE = 3, WRITE_BYTE = 2 };
     if (sbi_call(SBI_BASE, PROBE, SBI_DEBUG_CONSOLE, 0, 0).value != 0)
         sbi_call(SBI_DEBUG_CONSOLE, WRITE_BYTE, (uint8_t)c, 0, 0);
@@ -40,22 +38,18 @@ void sbi_put(char c)
         sbi_call(SBI_LEGACY_PUT, 0, (uint8_t)c, 0, 0);
 }
 
-int64_t sbi_hart_start(uint64_t hart_id, phys_t entry)
-{
+int64_t sbi_hart_start(uint64_t hart_id, phys_t entry) {
     return sbi_call(SBI_HSM, 0, hart_id, entry.raw, 0).error;
 }
 
-void sbi_set_timer(uint64_t at)
-{
+void sbi_set_timer(uint64_t at) {
     sbi_call(SBI_TIME, 0, at, 0, 0);
 }
 
-void sbi_send_ipi(uint64_t hart_id)
-{
+void sbi_send_ipi(uint64_t hart_id) {
     sbi_call(SBI_IPI, 0, 1, hart_id, 0);
 }
 
-void sbi_shutdown(void)
-{
+void sbi_shutdown(void) {
     sbi_call(SBI_RESET, 0, 0, 0, 0);
 }

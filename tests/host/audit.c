@@ -34,8 +34,7 @@ static struct account {
 enum { REACH_MAX = 64 };
 static uint64_t reach[REACH_MAX];
 
-UNWATCHED static struct account *account_of(const void *page, enum kind kind)
-{
+UNWATCHED static struct account *account_of(const void *page, enum kind kind) {
     uint64_t number = page_number(page);
     CHECK(number < RAM_PAGES_MAX && page_aligned((uint64_t)page), "%p is no page", page);
     struct account *account = &accounts[number];
@@ -45,8 +44,7 @@ UNWATCHED static struct account *account_of(const void *page, enum kind kind)
     return account;
 }
 
-UNWATCHED static void audit_leaf(struct space *space, pte_t pte)
-{
+UNWATCHED static void audit_leaf(struct space *space, pte_t pte) {
     switch (pte & PTE_TYPE) {
     case PTE_MEMORY:
         account_of(pte_page(pte), pte_page(pte) == info_page ? OTHER : MEMORY)->count++;
@@ -64,20 +62,17 @@ UNWATCHED static void audit_leaf(struct space *space, pte_t pte)
             reach[space->asid % REACH_MAX] |= 1ul << other->asid % REACH_MAX;
         break;
     }
-    default:
-        CHECK(pte_phys(pte).raw == DEVICE_PAGE, "a device page that there is not");
+    default: CHECK(pte_phys(pte).raw == DEVICE_PAGE, "a device page that there is not");
     }
 }
 
-UNWATCHED static void audit_table(struct space *space, struct page_table *table, uint32_t level)
-{
+UNWATCHED static void audit_table(struct space *space, struct page_table *table, uint32_t level) {
     struct account *account = account_of(table, table == space->root ? ROOT : TABLE);
     uint64_t entries = table == space->root ? TABLE_ENTRIES / 2 : TABLE_ENTRIES;
     for (uint64_t i = 0; i < entries; i++) {
         pte_t pte = table->entries[i];
         CHECK(pte == 0 || (pte & PTE_V), "an entry 0x%lx is neither empty nor valid", pte);
-        if (pte == 0)
-            continue;
+        if (pte == 0) continue;
         account->count++;
         if (level > 0)
             audit_table(space, pte_page(pte), level - 1);
@@ -87,8 +82,7 @@ UNWATCHED static void audit_table(struct space *space, struct page_table *table,
     CHECK(account->count > 0 || table == space->root, "an empty table at %p", (void *)table);
 }
 
-UNWATCHED static void audit_executor(struct executor *executor)
-{
+UNWATCHED static void audit_executor(struct executor *executor) {
     uint64_t state = executor->state;
     account_of(executor, EXECUTOR);
     CHECK(!(state & STATE_HELD), "nobody runs, but an executor's state is 0x%lx", state);
@@ -98,14 +92,11 @@ UNWATCHED static void audit_executor(struct executor *executor)
           "lost event: parked with mask 0x%lx, state 0x%lx", executor->wait_mask, state);
     CHECK(executor->references != 0, "an executor without references has not ended");
     CHECK(executor->lock.held == 0, "an executor's lock is held");
-    if (executor->heap_rank != 0)
-        account_of(executor, EXECUTOR)->count++;
-    if (executor->supervisor != NULL)
-        account_of(executor->supervisor, EXECUTOR)->count++;
+    if (executor->heap_rank != 0) account_of(executor, EXECUTOR)->count++;
+    if (executor->supervisor != NULL) account_of(executor->supervisor, EXECUTOR)->count++;
 }
 
-UNWATCHED static void audit_space(struct space *space)
-{
+UNWATCHED static void audit_space(struct space *space) {
     uint64_t live = 0;
     account_of(space, SPACE);
     CHECK(space->lock.held == 0, "a space's lock is held");
@@ -127,13 +118,11 @@ UNWATCHED static void audit_space(struct space *space)
 
 /* A space that was never started is kept by handles, and at the end of them
  * there is one that was started. (Numbers above REACH_MAX are not looked at.) */
-UNWATCHED static void audit_reach(void)
-{
+UNWATCHED static void audit_reach(void) {
     uint64_t reached = 0, before;
     for (uint64_t asid = 1; asid < REACH_MAX; asid++) {
         struct space *space = world_space(asid);
-        if (space != NULL && space->live != 0)
-            reached |= 1ul << asid;
+        if (space != NULL && space->live != 0) reached |= 1ul << asid;
     }
     do {
         before = reached;
@@ -148,8 +137,7 @@ UNWATCHED static void audit_reach(void)
 }
 
 /* What one page's own word, or count, says, against what was found. */
-UNWATCHED static void audit_page(void *page, uint64_t entry, uint64_t *console_readers)
-{
+UNWATCHED static void audit_page(void *page, uint64_t entry, uint64_t *console_readers) {
     struct account account = accounts[page_number(page)];
     accounts[page_number(page)] = (struct account){0};
     if (!(entry & ENTRY_ALLOCATED)) {
@@ -158,8 +146,7 @@ UNWATCHED static void audit_page(void *page, uint64_t entry, uint64_t *console_r
     }
     uint64_t count = entry / ENTRY_COUNT_ONE, references = 0;
     switch (account.kind) {
-    case NOTHING:
-        fail("leak: page %p is allocated (count %lu), but nobody knows it", page, count);
+    case NOTHING: fail("leak: page %p is allocated (count %lu), but nobody knows it", page, count);
     case TABLE:
     case MEMORY:
         CHECK(count == account.count, "page %p (kind %d) has count %lu, but %u uses", page,
@@ -191,17 +178,14 @@ UNWATCHED static void audit_page(void *page, uint64_t entry, uint64_t *console_r
     CHECK(count == 1, "an object's page has count %lu", count);
 }
 
-UNWATCHED void audit(void)
-{
+UNWATCHED void audit(void) {
     for (uint64_t asid = 1; asid < 1ul << options.asid_bits; asid++) {
         struct space *space = world_space(asid);
-        if (space == NULL)
-            continue;
+        if (space == NULL) continue;
         CHECK(space->asid == asid, "a space has two numbers");
         audit_space(space);
     }
-    if (options.asid_bits <= 6)
-        audit_reach();
+    if (options.asid_bits <= 6) audit_reach();
     account_of(info_page, OTHER);
     uint64_t console_readers = 0;
     for (uint64_t i = 0; i < bank_count; i++) {
@@ -219,8 +203,7 @@ UNWATCHED void audit(void)
     audit_free_pages();
 }
 
-UNWATCHED uint64_t audit_free_pages(void)
-{
+UNWATCHED uint64_t audit_free_pages(void) {
     uint64_t queued = 0, dummies = 0, cached = 0, unused = 0, even = 0;
     uint64_t *last = NULL;
     for (uint64_t *entry = global()->page_alloc_head; entry != NULL; entry = (uint64_t *)*entry) {

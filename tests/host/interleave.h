@@ -13,10 +13,8 @@
 extern _Thread_local uint32_t model_countdown;
 void model_hold_up(void);
 
-static inline void model_point(void)
-{
-    if (--model_countdown == 0)
-        model_hold_up();
+static inline void model_point(void) {
+    if (--model_countdown == 0) model_hold_up();
 }
 
 #define MODEL_POINT(operation)                                                                     \

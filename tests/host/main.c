@@ -41,15 +41,13 @@ struct options options = {
 
 /* The registers that a C function keeps for its caller (s0 … s11) stay in place
  * through the kernel, unless it let go of the executor. */
-static bool is_kept(uint64_t reg)
-{
+static bool is_kept(uint64_t reg) {
     return reg == REG_FP || reg == REG_FP + 1 || (reg > REG_A7 && reg <= REG_A7 + 10);
 }
 
 /* What trap_entry does (trap.h): `cpu->x` goes from those of `self` to those of
  * whoever it returns. */
-static struct executor *enter_kernel(struct cpu *cpu, struct executor *self, uint64_t cause)
-{
+static struct executor *enter_kernel(struct cpu *cpu, struct executor *self, uint64_t cause) {
     memcpy(self->x, cpu->x, sizeof(cpu->x));
     cpu->counts[COUNT_TRAPS]++;
     struct executor *next = shootdown_withdraw(self);
@@ -59,21 +57,18 @@ static struct executor *enter_kernel(struct cpu *cpu, struct executor *self, uin
     } else {
         next = trap(next, cause);
     }
-    if (cpu->hart->reap_due)
-        next = trap_reap(next);
+    if (cpu->hart->reap_due) next = trap_reap(next);
     next = shootdown_publish(next);
     bool switched = cpu->hart->switched;
     cpu->hart->switched = 0;
     cpu->counts[COUNT_BACK] += switched && next == self;
     for (uint64_t reg = 0; reg < 31; reg++) {
-        if (switched || !is_kept(reg))
-            cpu->x[reg] = next->x[reg];
+        if (switched || !is_kept(reg)) cpu->x[reg] = next->x[reg];
     }
     return next;
 }
 
-static void *run_hart(void *argument)
-{
+static void *run_hart(void *argument) {
     struct cpu *cpu = argument;
     model_hart = cpu->hart;
     interrupt_init();
@@ -89,8 +84,7 @@ static void *run_hart(void *argument)
     }
 }
 
-static void print_counts(void)
-{
+static void print_counts(void) {
     static const char *const names[COUNTS] = {
         "steps",
         "traps",
@@ -106,8 +100,7 @@ static void print_counts(void)
     };
     for (uint64_t i = 0; i < COUNTS; i++) {
         uint64_t sum = 0;
-        for (uint64_t hart = 0; hart < options.harts; hart++)
-            sum += cpus[hart].counts[i];
+        for (uint64_t hart = 0; hart < options.harts; hart++) sum += cpus[hart].counts[i];
         printf("%-20s %8lu\n", names[i], sum);
     }
     for (uint64_t number = 1; number < CALL_COUNT; number++) {
@@ -120,58 +113,33 @@ static void print_counts(void)
     }
 }
 
-static void run_round(uint64_t round)
-{
+static void run_round(uint64_t round) {
     pthread_t threads[HARTS_MAX];
     world_begin_round(round);
     for (uint64_t i = 0; i < options.harts; i++) {
         if (pthread_create(&threads[i], NULL, run_hart, &cpus[i]) != 0)
             fail("no thread for hart %lu", i);
     }
-    for (uint64_t i = 0; i < options.harts; i++)
-        pthread_join(threads[i], NULL);
+    for (uint64_t i = 0; i < options.harts; i++) pthread_join(threads[i], NULL);
     world_end_round();
-    if (options.verbose)
-        printf("round %lu, profile %lu\n", round, program_profile);
+    if (options.verbose) printf("round %lu, profile %lu\n", round, program_profile);
 }
 
-static void read_options(int count, char **values)
-{
+static void read_options(int count, char **values) {
     for (int letter; (letter = getopt(count, values, "s:r:n:c:m:l:a:p:w:v")) != -1;) {
         uint64_t value = optarg != NULL ? strtoul(optarg, NULL, 0) : 0;
         switch (letter) {
-        case 's':
-            options.seed = value;
-            break;
-        case 'r':
-            options.rounds = value;
-            break;
-        case 'n':
-            options.steps = value;
-            break;
-        case 'c':
-            options.harts = value;
-            break;
-        case 'm':
-            options.pages = value;
-            break;
-        case 'l':
-            options.levels = value;
-            break;
-        case 'a':
-            options.asid_bits = value;
-            break;
-        case 'p':
-            options.profile = (int)value;
-            break;
-        case 'w':
-            alarm((unsigned)value);
-            break;
-        case 'v':
-            options.verbose = true;
-            break;
-        default:
-            exit(2);
+        case 's': options.seed = value; break;
+        case 'r': options.rounds = value; break;
+        case 'n': options.steps = value; break;
+        case 'c': options.harts = value; break;
+        case 'm': options.pages = value; break;
+        case 'l': options.levels = value; break;
+        case 'a': options.asid_bits = value; break;
+        case 'p': options.profile = (int)value; break;
+        case 'w': alarm((unsigned)value); break;
+        case 'v': options.verbose = true; break;
+        default: exit(2);
         }
     }
     CHECK(options.harts >= 1 && options.harts <= HARTS_MAX, "from 1 to %d harts", HARTS_MAX);
@@ -181,8 +149,7 @@ static void read_options(int count, char **values)
 }
 
 /* The run hangs. */
-static void hung(int signal)
-{
+static void hung(int signal) {
     (void)signal;
     static const char message[] = "FAILED: the watchdog's time is up\n";
     if (write(STDERR_FILENO, message, sizeof(message) - 1) > 0)
@@ -192,8 +159,7 @@ static void hung(int signal)
     _exit(3);
 }
 
-int main(int count, char **values)
-{
+int main(int count, char **values) {
     signal(SIGALRM, hung);
     read_options(count, values);
     printf("seed %lu, %lu rounds of %lu steps, %lu harts, %lu pages, Sv%s\n", options.seed,
@@ -201,10 +167,8 @@ int main(int count, char **values)
            options.levels == 3 ? "39" : "48");
     fflush(stdout);
     world_boot();
-    for (uint64_t round = 0; round < options.rounds; round++)
-        run_round(round);
-    if (options.verbose)
-        print_counts();
+    for (uint64_t round = 0; round < options.rounds; round++) run_round(round);
+    if (options.verbose) print_counts();
     printf("passed\n");
     return 0;
 }

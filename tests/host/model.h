@@ -101,6 +101,5 @@ __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ..
 
 #define CHECK(condition, ...)                                                                      \
     do {                                                                                           \
-        if (!(condition))                                                                          \
-            fail(__VA_ARGS__);                                                                     \
+        if (!(condition)) fail(__VA_ARGS__);                                                       \
     } while (0)

@@ -126,27 +126,23 @@ static const uint16_t weights[PROFILES][DEEDS] = {
      [CALL_CONSOLE_WRITE] = 1, [CALL_CONSOLE_READ] = 1},
 };
 
-static uint64_t choose(void)
-{
+static uint64_t choose(void) {
     static uint64_t totals[PROFILES];
     const uint16_t *weight = weights[program_profile];
     uint64_t total = __atomic_load_n(&totals[program_profile], __ATOMIC_RELAXED);
     if (total == 0) {
-        for (uint64_t i = 0; i < DEEDS; i++)
-            total += weight[i];
+        for (uint64_t i = 0; i < DEEDS; i++) total += weight[i];
         __atomic_store_n(&totals[program_profile], total, __ATOMIC_RELAXED);
     }
     uint64_t at = random_below(total), deed = 0;
-    while (at >= weight[deed])
-        at -= weight[deed++];
+    while (at >= weight[deed]) at -= weight[deed++];
     return deed;
 }
 
 /* Arguments. */
 
 /* Half of the time in a few pages that first programs start with. */
-static uint64_t memory_va(void)
-{
+static uint64_t memory_va(void) {
     const uint64_t bases[] = {USER_HEAP, (1ul << 30) - 4 * PAGE_SIZE, USER_IMAGE,
                               user_end() - 8 * PAGE_SIZE};
     uint64_t choice = random_below(8);
@@ -154,78 +150,65 @@ static uint64_t memory_va(void)
                       : bases[choice - 4] + random_below(8) * PAGE_SIZE;
 }
 
-static uint64_t executor_va(void)
-{
+static uint64_t executor_va(void) {
     return USER_HANDLES + random_below(EXECUTOR_SLOTS) * PAGE_SIZE;
 }
 
-static uint64_t space_va(void)
-{
+static uint64_t space_va(void) {
     return USER_HANDLES + level_size(1) + random_below(SPACE_SLOTS) * PAGE_SIZE;
 }
 
-static uint64_t handle_va(void)
-{
+static uint64_t handle_va(void) {
     return random_below(3) != 0 ? executor_va() : space_va();
 }
 
 /* Mostly of the right type. */
-static uint64_t executor_or_not(void)
-{
+static uint64_t executor_or_not(void) {
     return random_below(32) != 0 ? executor_va() : space_va();
 }
 
-static uint64_t any_va(uint64_t one_handle_in)
-{
+static uint64_t any_va(uint64_t one_handle_in) {
     return random_below(one_handle_in) != 0 ? memory_va() : handle_va();
 }
 
-static uint64_t space_or_own(void)
-{
+static uint64_t space_or_own(void) {
     return random_below(4) == 0 ? space_va() : 0;
 }
 
-static uint64_t page_count(void)
-{
+static uint64_t page_count(void) {
     uint64_t choice = random_below(64);
     return choice == 0 ? 1 + random_below(1100) : choice < 8 ? 16 : 1 + random_below(3);
 }
 
-static uint64_t rights(void)
-{
+static uint64_t rights(void) {
     const uint64_t all[] = {1, 3, 3, 3, 5, 1, 3, 7};
     return all[random_below(8)];
 }
 
 /* Soon, already past, or never. */
-static uint64_t deadline(void)
-{
+static uint64_t deadline(void) {
     uint64_t choice = random_below(24);
     return choice == 0 ? DEADLINE_NONE : choice < 4 ? 0 : machine_time() + random_below(4000);
 }
 
-static uint64_t random_word(void)
-{
+static uint64_t random_word(void) {
     return random_below(1ul << 32) << 32 | random_below(1ul << 32);
 }
 
-static void set_arguments(uint64_t *x, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
-{
+static void set_arguments(uint64_t *x, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3) {
     x[REG_A0] = a0;
     x[REG_A1] = a1;
     x[REG_A2] = a2;
     x[REG_A3] = a3;
 }
 
-static void set_park(uint64_t *x, uint64_t mask, uint64_t at, uint64_t deadline)
-{
+static void set_park(uint64_t *x, uint64_t mask, uint64_t at, uint64_t deadline) {
     x[REG_MASK] = mask;
     x[REG_DEADLINE] = deadline;
     x[at] = deadline;
 }
 
-static void choose_arguments(uint64_t *x, uint64_t number)
-{
+static void choose_arguments(uint64_t *x, uint64_t number) {
     uint64_t word = memory_va() + random_below(4) * 4;
     switch (number) {
     case CALL_MAP:
@@ -234,8 +217,7 @@ static void choose_arguments(uint64_t *x, uint64_t number)
         break;
     case CALL_UNMAP:
         set_arguments(x, space_or_own(), any_va(3), page_count(), 0);
-        if (random_below(150) == 0)
-            set_arguments(x, x[REG_A0], 0, user_end() >> PAGE_SHIFT, 0);
+        if (random_below(150) == 0) set_arguments(x, x[REG_A0], 0, user_end() >> PAGE_SHIFT, 0);
         break;
     case CALL_SHARE:
         set_arguments(x, space_or_own(), any_va(2), space_or_own(), 0);
@@ -250,15 +232,11 @@ static void choose_arguments(uint64_t *x, uint64_t number)
         set_arguments(x, space_va(), 0, 0, 0);
         x[REG_FILL] = x[REG_A0];
         break;
-    case CALL_CREATE_EXECUTOR:
-        set_arguments(x, space_or_own(), executor_va(), 0, 0);
-        break;
+    case CALL_CREATE_EXECUTOR: set_arguments(x, space_or_own(), executor_va(), 0, 0); break;
     case CALL_START:
         set_arguments(x, executor_or_not(), PC_START, USER_STACK_HIGH, random_word());
         break;
-    case CALL_DESTROY:
-        set_arguments(x, random_below(16) == 0 ? 0 : space_va(), 0, 0, 0);
-        break;
+    case CALL_DESTROY: set_arguments(x, random_below(16) == 0 ? 0 : space_va(), 0, 0, 0); break;
     case CALL_PARK:
         set_arguments(x, 1 + random_below(31), 0, 0, 0);
         set_park(x, x[REG_A0], REG_A1, deadline());
@@ -268,24 +246,18 @@ static void choose_arguments(uint64_t *x, uint64_t number)
         set_arguments(x, word, random_below(2), 0, 0);
         set_park(x, EVENT_WAKE, REG_A2, deadline());
         break;
-    case CALL_UNPARK:
-        set_arguments(x, executor_or_not(), 1 + random_below(31), 0, 0);
-        break;
+    case CALL_UNPARK: set_arguments(x, executor_or_not(), 1 + random_below(31), 0, 0); break;
     case CALL_CONSOLE_WRITE:
     case CALL_CONSOLE_READ:
         set_arguments(x, memory_va() + random_below(PAGE_SIZE), random_below(300), 0, 0);
         break;
-    case CALL_INSPECT:
-        set_arguments(x, executor_or_not(), memory_va(), 0, 0);
-        break;
-    default:
-        set_arguments(x, executor_or_not(), executor_or_not(), 0, 0);
+    case CALL_INSPECT: set_arguments(x, executor_or_not(), memory_va(), 0, 0); break;
+    default: set_arguments(x, executor_or_not(), executor_or_not(), 0, 0);
     }
 }
 
 /* What the last call's result gives it to do. */
-static void plan(uint64_t *x)
-{
+static void plan(uint64_t *x) {
     uint64_t number = x[REG_A7];
     int64_t result = (int64_t)x[REG_A0];
     if (number == CALL_CREATE_EXECUTOR && result == 0)
@@ -295,8 +267,7 @@ static void plan(uint64_t *x)
 }
 
 /* What it has planned, as a call: returns its number, 0 if there is no plan. */
-static uint64_t planned(uint64_t *x)
-{
+static uint64_t planned(uint64_t *x) {
     if (x[REG_NEW] != 0) {
         x[REG_NEW] = 0;
         set_arguments(x, 0, USER_HEAP, 4, PROT_READ | PROT_WRITE);
@@ -313,8 +284,7 @@ static uint64_t planned(uint64_t *x)
         x[REG_CLEAR] = 0;
         return CALL_UNMAP;
     }
-    if (x[REG_FILL] == 0)
-        return 0;
+    if (x[REG_FILL] == 0) return 0;
     switch (random_below(8)) {
     case 0:
         set_arguments(x, x[REG_FILL], executor_va(), 0, 0);
@@ -327,8 +297,7 @@ static uint64_t planned(uint64_t *x)
         set_arguments(x, 0, handle_va(), x[REG_FILL], 0);
         x[REG_A3] = x[REG_A1];
         break;
-    default:
-        set_arguments(x, 0, memory_va(), x[REG_FILL], memory_va());
+    default: set_arguments(x, 0, memory_va(), x[REG_FILL], memory_va());
     }
     x[REG_A4] = 1;
     x[REG_A5] = rights();
@@ -337,8 +306,7 @@ static uint64_t planned(uint64_t *x)
 
 /* Results. */
 
-static bool is_error(int64_t result)
-{
+static bool is_error(int64_t result) {
     switch (-result) {
     case EPERM:
     case ESRCH:
@@ -351,20 +319,17 @@ static bool is_error(int64_t result)
     case EEXIST:
     case EINVAL:
     case ENOSYS:
-    case ETIMEDOUT:
-        return true;
+    case ETIMEDOUT: return true;
     }
     return false;
 }
 
-static bool may_return_positive(uint64_t number)
-{
+static bool may_return_positive(uint64_t number) {
     return number == CALL_PARK || number == CALL_PARK_IF || number == CALL_PARK_AND_SWAP ||
            number == CALL_CONSOLE_READ || number == CALL_CONSOLE_WRITE;
 }
 
-static void check_result(struct cpu *cpu)
-{
+static void check_result(struct cpu *cpu) {
     uint64_t *x = cpu->x;
     uint64_t number = x[REG_A7];
     int64_t result = (int64_t)x[REG_A0];
@@ -376,8 +341,7 @@ static void check_result(struct cpu *cpu)
     CHECK(result <= 0 || may_return_positive(number), "%s returned %ld", call_names[number],
           result);
     (result < 0 ? cpu->failed : cpu->succeeded)[number]++;
-    if (number < CALL_PARK || number > CALL_PARK_AND_SWAP || x[REG_MASK] == 0)
-        return;
+    if (number < CALL_PARK || number > CALL_PARK_AND_SWAP || x[REG_MASK] == 0) return;
     if (result == -ETIMEDOUT)
         CHECK(x[REG_DEADLINE] <= machine_time(), "%s timed out before its deadline",
               call_names[number]);
@@ -388,16 +352,14 @@ static void check_result(struct cpu *cpu)
 
 /* Deeds. */
 
-static void access_memory(struct cpu *cpu, struct executor *self)
-{
+static void access_memory(struct cpu *cpu, struct executor *self) {
     for (uint64_t n = 1 + random_below(4); n > 0; n--) {
         bool store = random_below(2);
         uint64_t *word = tlb_translate(cpu, self, memory_va() + random_below(8) * 8,
                                        store                  ? PTE_W
                                        : random_below(4) == 0 ? PTE_X
                                                               : PTE_R);
-        if (word == NULL)
-            continue; /* it knew, and did not */
+        if (word == NULL) continue; /* it knew, and did not */
         if (store)
             __atomic_store_n(word, random_below(2), __ATOMIC_RELAXED);
         else
@@ -405,8 +367,7 @@ static void access_memory(struct cpu *cpu, struct executor *self)
     }
 }
 
-static uint64_t fault_at(struct cpu *cpu, uint64_t va)
-{
+static uint64_t fault_at(struct cpu *cpu, uint64_t va) {
     const uint64_t causes[] = {CAUSE_LOAD_PAGE_FAULT, CAUSE_STORE_PAGE_FAULT,
                                CAUSE_FETCH_PAGE_FAULT, CAUSE_ILLEGAL};
     cpu->stval = va;
@@ -414,16 +375,14 @@ static uint64_t fault_at(struct cpu *cpu, uint64_t va)
     return causes[random_below(4)];
 }
 
-static uint64_t call(struct cpu *cpu, struct executor *self, uint64_t number)
-{
+static uint64_t call(struct cpu *cpu, struct executor *self, uint64_t number) {
     cpu->x[REG_A7] = number;
     self->pc = PC_CALL;
     return CAUSE_ECALL_USER;
 }
 
 /* Who am I, where was I? */
-static void come_back(struct cpu *cpu, struct executor *self)
-{
+static void come_back(struct cpu *cpu, struct executor *self) {
     uint64_t *x = cpu->x;
     uint64_t who = (uint64_t)self ^ 0x5741470000000000;
     if (self->pc == PC_START) {
@@ -442,13 +401,11 @@ static void come_back(struct cpu *cpu, struct executor *self)
     self->pc = PC_RUN;
 }
 
-uint64_t program_run(struct cpu *cpu, struct executor *self)
-{
+uint64_t program_run(struct cpu *cpu, struct executor *self) {
     for (;;) {
         time_pass(1 + random_below(64));
         uint64_t cause = cpu_interrupt(cpu);
-        if (cause != 0)
-            return cause;
+        if (cause != 0) return cause;
         check_nobody_oversleeps();
         if (self->pc == PC_CALL) /* the kernel wants the call again */
             return CAUSE_ECALL_USER;
@@ -457,21 +414,16 @@ uint64_t program_run(struct cpu *cpu, struct executor *self)
         cpu->counts[COUNT_STEPS]++;
         cpu->x[REG_STEPS]++;
         cpu->x[REG_STEPS_TOO]++;
-        if (world_is_ending())
-            return call(cpu, self, CALL_TERMINATE);
+        if (world_is_ending()) return call(cpu, self, CALL_TERMINATE);
         uint64_t deed = planned(cpu->x);
-        if (deed != 0)
-            return call(cpu, self, deed);
+        if (deed != 0) return call(cpu, self, deed);
         deed = choose();
         switch (deed) {
-        case DO_ACCESS:
-            access_memory(cpu, self);
-            break;
+        case DO_ACCESS: access_memory(cpu, self); break;
         case DO_SPECULATE: /* the hardware may walk for what nobody asked for */
             tlb_translate(cpu, self, memory_va(), PTE_R);
             break;
-        case DO_FAULT:
-            return fault_at(cpu, any_va(4));
+        case DO_FAULT: return fault_at(cpu, any_va(4));
         case DO_SPURIOUS: {
             uint64_t va = memory_va();
             if (tlb_translate(cpu, self, va, PTE_R) != NULL) {
@@ -480,20 +432,15 @@ uint64_t program_run(struct cpu *cpu, struct executor *self)
             }
             break;
         }
-        case DO_THINK:
-            break;
-        case DO_KEY:
-            world_press_key();
-            break;
+        case DO_THINK: break;
+        case DO_KEY: world_press_key(); break;
         case DO_GARBAGE:
             for (uint64_t at = REG_A0; at <= REG_A5; at++)
                 cpu->x[at] = random_below(2) ? random_word() : random_below(10) * PAGE_SIZE;
             cpu->x[REG_MASK] = 0;
             deed = random_below(2) ? random_below(CALL_COUNT) : random_word();
             return call(cpu, self, deed == CALL_PARK ? 0 : deed);
-        default:
-            choose_arguments(cpu->x, deed);
-            return call(cpu, self, deed);
+        default: choose_arguments(cpu->x, deed); return call(cpu, self, deed);
         }
     }
 }

@@ -23,25 +23,21 @@ static uint64_t shot[ASIDS]; /* serial of the space << 32 | generation */
 void __real_shootdown(struct space *space);
 void __wrap_shootdown(struct space *space);
 
-void __wrap_shootdown(struct space *space)
-{
+void __wrap_shootdown(struct space *space) {
     __real_shootdown(space);
     __atomic_store_n(&shot[space->asid], space->serial << 32 | space->generation, __ATOMIC_RELAXED);
 }
 
-static struct translation *place(struct tlb *tlb, uint64_t asid, uint64_t number, uint32_t level)
-{
+static struct translation *place(struct tlb *tlb, uint64_t asid, uint64_t number, uint32_t level) {
     return &tlb->entries[(number * 0x9e3779b97f4a7c15 >> 40 ^ asid * 7 ^ level * 31) % TLB_ENTRIES];
 }
 
-static uint32_t shift_of(uint32_t level)
-{
+static uint32_t shift_of(uint32_t level) {
     return PAGE_SHIFT + 9 * level;
 }
 
 /* The page that a walk has come to belongs to somebody. */
-UNWATCHED static void check_allocated(pte_t pte, const char *what)
-{
+UNWATCHED static void check_allocated(pte_t pte, const char *what) {
     void *page = pte_page(pte);
     struct bank *bank = bank_of_page((uint64_t)page);
     CHECK(bank != NULL, "%s at %p is no page of RAM", what, page);
@@ -50,8 +46,7 @@ UNWATCHED static void check_allocated(pte_t pte, const char *what)
           page);
 }
 
-UNWATCHED static void check_fresh(const struct translation *t, struct space *space, uint64_t done)
-{
+UNWATCHED static void check_fresh(const struct translation *t, struct space *space, uint64_t done) {
     CHECK(t->serial == space->serial,
           "stale translation: of space %lu, in space %lu, which has the same number %lu", t->serial,
           space->serial, t->asid);
@@ -60,30 +55,26 @@ UNWATCHED static void check_fresh(const struct translation *t, struct space *spa
           t->generation, done & 0xffffffff);
 }
 
-static struct translation *look_up(struct tlb *tlb, uint64_t asid, uint64_t va, uint32_t level)
-{
+static struct translation *look_up(struct tlb *tlb, uint64_t asid, uint64_t va, uint32_t level) {
     struct translation *t = place(tlb, asid, va >> shift_of(level), level);
     bool hit =
         t->valid && t->asid == asid && t->number == va >> shift_of(level) && t->level == level;
     return hit ? t : NULL;
 }
 
-UNWATCHED static uint64_t serial_of(struct space *space)
-{
+UNWATCHED static uint64_t serial_of(struct space *space) {
     return space->serial;
 }
 
 /* One step of the walk: the entry is read by acquire, as what it points to is
  * read by way of it. */
-static pte_t step(phys_t table, uint64_t va, uint32_t level)
-{
+static pte_t step(phys_t table, uint64_t va, uint32_t level) {
     struct page_table *at = linear_from_phys(table);
     return __atomic_load_n(&at->entries[level_index(va, level)], __ATOMIC_ACQUIRE);
 }
 
 /* Walk, as far as needed, and remember. Returns the leaf, 0 if there is none. */
-static struct translation *walk(struct cpu *cpu, struct space *space, uint64_t satp, uint64_t va)
-{
+static struct translation *walk(struct cpu *cpu, struct space *space, uint64_t satp, uint64_t va) {
     uint64_t asid = satp >> SATP_ASID_SHIFT & 0xffff;
     struct translation note = {
         .valid = true,
@@ -102,8 +93,7 @@ static struct translation *walk(struct cpu *cpu, struct space *space, uint64_t s
         for (uint32_t level = page_table_levels - 1; level > 0; level--) {
             check_allocated(pte_make(table, 0), "page table");
             note.pte = step(table, va, level);
-            if (!(note.pte & PTE_V))
-                return NULL;
+            if (!(note.pte & PTE_V)) return NULL;
             CHECK(!pte_is_leaf(note.pte), "a large leaf in a user table");
             table = pte_phys(note.pte);
         }
@@ -114,8 +104,7 @@ static struct translation *walk(struct cpu *cpu, struct space *space, uint64_t s
     }
     check_allocated(pointer->pte, "table of leaves");
     note.pte = step(pte_phys(pointer->pte), va, 0);
-    if (!(note.pte & PTE_V))
-        return NULL;
+    if (!(note.pte & PTE_V)) return NULL;
     note.level = 0;
     note.number = va >> PAGE_SHIFT;
     struct translation *leaf = place(&cpu->tlb, asid, note.number, 0);
@@ -123,21 +112,18 @@ static struct translation *walk(struct cpu *cpu, struct space *space, uint64_t s
     return leaf;
 }
 
-void *tlb_translate(struct cpu *cpu, struct executor *executor, uint64_t va, uint64_t rights)
-{
+void *tlb_translate(struct cpu *cpu, struct executor *executor, uint64_t va, uint64_t rights) {
     struct space *space = executor->space;
     uint64_t asid = executor->satp >> SATP_ASID_SHIFT & 0xffff;
     uint64_t done = __atomic_load_n(&shot[asid], __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    if (va >= user_end())
-        return NULL;
+    if (va >= user_end()) return NULL;
     struct translation *t = look_up(&cpu->tlb, asid, va, 0);
     if (t != NULL)
         cpu->counts[COUNT_HITS]++;
     else
         t = walk(cpu, space, executor->satp, va);
-    if (t == NULL)
-        return NULL;
+    if (t == NULL) return NULL;
     check_fresh(t, space, done);
     if ((t->pte & (PTE_U | rights)) != (PTE_U | rights) || (t->pte & PTE_TYPE) != PTE_MEMORY)
         return NULL;
@@ -149,8 +135,7 @@ void *tlb_translate(struct cpu *cpu, struct executor *executor, uint64_t va, uin
 
 /* The kernel's fences. */
 
-static void forget(bool all, uint64_t asid, bool one, uint64_t va)
-{
+static void forget(bool all, uint64_t asid, bool one, uint64_t va) {
     struct cpu *cpu = this_cpu();
     cpu->counts[COUNT_FLUSHES]++;
     for (uint64_t i = 0; i < TLB_ENTRIES; i++) {
@@ -160,22 +145,18 @@ static void forget(bool all, uint64_t asid, bool one, uint64_t va)
     }
 }
 
-void sfence_vma_all(void)
-{
+void sfence_vma_all(void) {
     forget(true, 0, false, 0);
 }
 
-void sfence_vma_asid(uint64_t asid)
-{
+void sfence_vma_asid(uint64_t asid) {
     forget(false, asid, false, 0);
 }
 
-void sfence_vma_page(uint64_t va, uint64_t asid)
-{
+void sfence_vma_page(uint64_t va, uint64_t asid) {
     forget(false, asid, true, va);
 }
 
 /* What a hart fetches is not modelled. */
-void fence_i(void)
-{
+void fence_i(void) {
 }

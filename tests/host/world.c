@@ -64,8 +64,7 @@ static struct space *spaces[1 << 16]; /* by number */
 
 /* Failures. */
 
-void fail(const char *format, ...)
-{
+void fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     flockfile(stderr);
@@ -76,8 +75,7 @@ void fail(const char *format, ...)
     abort();
 }
 
-void panic(const char *format, ...)
-{
+void panic(const char *format, ...) {
     char message[256];
     va_list arguments;
     va_start(arguments, format);
@@ -86,8 +84,7 @@ void panic(const char *format, ...)
     fail("kernel panic: %s", message);
 }
 
-void stop(const char *format, ...)
-{
+void stop(const char *format, ...) {
     char message[256];
     va_list arguments;
     va_start(arguments, format);
@@ -96,18 +93,15 @@ void stop(const char *format, ...)
     fail("kernel stop: %s", message);
 }
 
-void panic_assert(const char *condition, const char *file, unsigned line)
-{
+void panic_assert(const char *condition, const char *file, unsigned line) {
     fail("kernel assertion: %s:%u: %s", file, line, condition);
 }
 
-void panic_halt(void)
-{
+void panic_halt(void) {
     fail("a hart was told of a panic");
 }
 
-const char *symbol(const void *address)
-{
+const char *symbol(const void *address) {
     static _Thread_local char text[32];
     snprintf(text, sizeof(text), "%p", address);
     return text;
@@ -115,19 +109,16 @@ const char *symbol(const void *address)
 
 /* Memory. */
 
-void page_zero(void *page)
-{
+void page_zero(void *page) {
     ASAN_UNPOISON_MEMORY_REGION(page, PAGE_SIZE);
     memset(page, 0, PAGE_SIZE);
 }
 
-void page_copy(void *to, const void *from)
-{
+void page_copy(void *to, const void *from) {
     memcpy(to, from, PAGE_SIZE);
 }
 
-void *model_copy(void *restrict to, const void *restrict from, size_t size)
-{
+void *model_copy(void *restrict to, const void *restrict from, size_t size) {
     char *target = to;
     const char *source = from;
     for (size_t i = 0; i < size; i++)
@@ -136,13 +127,11 @@ void *model_copy(void *restrict to, const void *restrict from, size_t size)
     return to;
 }
 
-void string_copy(char *to, const char *from, size_t size)
-{
+void string_copy(char *to, const char *from, size_t size) {
     snprintf(to, size, "%s", from);
 }
 
-static void poison(void *page)
-{
+static void poison(void *page) {
     (void)page; /* without AddressSanitizer */
     ASAN_POISON_MEMORY_REGION((char *)page + 8, PAGE_SIZE - 8);
 }
@@ -152,14 +141,12 @@ void __wrap_page_free(void *page);
 void __real_page_free_chain(struct page_chain *chain);
 void __wrap_page_free_chain(struct page_chain *chain);
 
-void __wrap_page_free(void *page)
-{
+void __wrap_page_free(void *page) {
     poison(page);
     __real_page_free(page);
 }
 
-void __wrap_page_free_chain(struct page_chain *chain)
-{
+void __wrap_page_free_chain(struct page_chain *chain) {
     uint64_t *entry = chain->first;
     for (uint64_t i = 0; i < chain->count; i++) {
         struct bank *bank = bank_of_entry(entry);
@@ -169,8 +156,7 @@ void __wrap_page_free_chain(struct page_chain *chain)
     __real_page_free_chain(chain);
 }
 
-uint64_t page_number(const void *page)
-{
+uint64_t page_number(const void *page) {
     return (phys_from_linear(page).raw - RAM_BASE) >> PAGE_SHIFT;
 }
 
@@ -181,90 +167,74 @@ int __wrap_space_create(struct space **result);
 void __real_asid_free(uint64_t asid);
 void __wrap_asid_free(uint64_t asid);
 
-int __wrap_space_create(struct space **result)
-{
+int __wrap_space_create(struct space **result) {
     int error = __real_space_create(result);
     /* Release: for kill_one, which gets at the space by this alone. The model
      * of the TLB reads it relaxed, so as not to order what the kernel must. */
-    if (error == 0)
-        __atomic_store_n(&spaces[(*result)->asid], *result, __ATOMIC_RELEASE);
+    if (error == 0) __atomic_store_n(&spaces[(*result)->asid], *result, __ATOMIC_RELEASE);
     return error;
 }
 
-void __wrap_asid_free(uint64_t asid)
-{
+void __wrap_asid_free(uint64_t asid) {
     __atomic_store_n(&spaces[asid], NULL, __ATOMIC_RELAXED);
     __real_asid_free(asid);
 }
 
-struct space *world_space(uint64_t asid)
-{
+struct space *world_space(uint64_t asid) {
     return __atomic_load_n(&spaces[asid], __ATOMIC_RELAXED);
 }
 
-void kernel_table_show_image(struct page_table *root)
-{
+void kernel_table_show_image(struct page_table *root) {
     root->entries[level_index(KERNEL_IMAGE, page_table_levels - 1)] = PTE_OF_KERNEL;
 }
 
 static uint64_t satp;
 
-uint64_t model_read_satp(void)
-{
+uint64_t model_read_satp(void) {
     return satp;
 }
 
 /* The bits of the space number that there are not stay 0. */
-void model_write_satp(uint64_t value)
-{
+void model_write_satp(uint64_t value) {
     uint64_t bits = ((1ul << options.asid_bits) - 1) << SATP_ASID_SHIFT;
     satp = (value & ~(0xfffful << SATP_ASID_SHIFT)) | (value & bits);
 }
 
 /* Devices. */
 
-void plic_init_hart(void)
-{
+void plic_init_hart(void) {
 }
 
-void uart_init(void)
-{
+void uart_init(void) {
 }
 
-void uart_put(char c)
-{
+void uart_put(char c) {
     (void)c;
 }
 
-void sbi_put(char c)
-{
+void sbi_put(char c) {
     (void)c;
 }
 
-bool uart_get(char *c)
-{
+bool uart_get(char *c) {
     *c = 'k';
     uint32_t seen = __atomic_load_n(&keys, __ATOMIC_RELAXED);
     do {
-        if (seen == 0)
-            return false;
+        if (seen == 0) return false;
     } while (!__atomic_compare_exchange_n(&keys, &seen, seen - 1, false, __ATOMIC_RELAXED,
                                           __ATOMIC_RELAXED));
     return true;
 }
 
-void world_press_key(void)
-{
+void world_press_key(void) {
     __atomic_fetch_add(&keys, 1, __ATOMIC_RELAXED);
     cpu_raise(&cpus[0], SIE_EXTERNAL);
 }
 
 /* One more executor for a space that is new, with a handle to it. */
-static void start_executor(struct space *space, uint64_t handle)
-{
+static void start_executor(struct space *space, uint64_t handle) {
     struct executor *executor;
-    if (executor_create(space, &executor) != 0)
-        return;
+    if (executor_create(space, &executor) != 0) return;
     executor_get(executor);
     if (map_page(space, user(handle), phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W) !=
         0)
@@ -276,16 +246,13 @@ static void start_executor(struct space *space, uint64_t handle)
 
 /* A first program: some memory, a device page, and a few executors, with
  * handles to them. As much of it as there is room for. */
-static void start_program(void)
-{
+static void start_program(void) {
     enum { MEMORY_PAGES = 4, EXECUTORS = 3 };
     struct space *space;
-    if (space_create(&space) != 0)
-        return;
+    if (space_create(&space) != 0) return;
     for (uint64_t i = 0; i < MEMORY_PAGES; i++) {
         void *page = page_alloc();
-        if (page == NULL)
-            break;
+        if (page == NULL) break;
         page_zero(page);
         if (map_page(space, user(USER_HEAP + i * PAGE_SIZE), phys_from_linear(page),
                      PTE_MEMORY | PTE_U | PTE_R | PTE_W) != 0)
@@ -298,8 +265,7 @@ static void start_program(void)
     space_put(space);
 }
 
-static void kill_one(void)
-{
+static void kill_one(void) {
     for (uint64_t asid = 1; asid < 1ul << options.asid_bits; asid++) {
         struct space *space = __atomic_load_n(&spaces[asid], __ATOMIC_ACQUIRE);
         if (space != NULL && space_get_unless_zero(space)) {
@@ -310,8 +276,7 @@ static void kill_one(void)
     }
 }
 
-void plic_interrupt(void)
-{
+void plic_interrupt(void) {
     model_clear_sip(SIE_EXTERNAL);
     int what = __atomic_exchange_n(&work, WORK_NONE, __ATOMIC_RELAXED);
     if (what == WORK_START)
@@ -324,45 +289,37 @@ void plic_interrupt(void)
 
 /* Rounds. */
 
-bool world_is_ending(void)
-{
+bool world_is_ending(void) {
     return (int64_t)__atomic_load_n(&steps_left, __ATOMIC_RELAXED) <= 0;
 }
 
-void world_step(void)
-{
+void world_step(void) {
     __atomic_fetch_sub(&steps_left, 1, __ATOMIC_RELAXED);
 }
 
-static bool some_space(void)
-{
+static bool some_space(void) {
     for (uint64_t asid = 1; asid < 1ul << options.asid_bits; asid++) {
-        if (world_space(asid) != NULL)
-            return true;
+        if (world_space(asid) != NULL) return true;
     }
     return false;
 }
 
-void world_quiet(void)
-{
+void world_quiet(void) {
     audit();
     if (!world_is_ending() && random_below(4) == 0)
         __atomic_fetch_sub(&steps_left, options.steps / 1000 + 1, __ATOMIC_RELAXED);
     int next = !world_is_ending() ? WORK_START : some_space() ? WORK_KILL : WORK_NONE;
     if (next == WORK_NONE) {
-        for (uint64_t i = 0; i < hart_count; i++)
-            cpu_raise(&cpus[i], PENDING_EXIT);
+        for (uint64_t i = 0; i < hart_count; i++) cpu_raise(&cpus[i], PENDING_EXIT);
         return;
     }
     /* Sleepers that nobody knows take up room: at times clear some away. */
-    if (next == WORK_START && some_space() && random_below(3) == 0)
-        next = WORK_KILL;
+    if (next == WORK_START && some_space() && random_below(3) == 0) next = WORK_KILL;
     __atomic_store_n(&work, next, __ATOMIC_RELAXED);
     cpu_raise(&cpus[0], SIE_EXTERNAL);
 }
 
-void world_begin_round(uint64_t round)
-{
+void world_begin_round(uint64_t round) {
     steps_left = options.steps;
     work = WORK_NONE;
     program_profile = options.profile >= 0 ? (uint64_t)options.profile : round % PROFILES;
@@ -377,23 +334,19 @@ void world_begin_round(uint64_t round)
     }
 }
 
-void world_end_round(void)
-{
+void world_end_round(void) {
     CHECK(audit_free_pages() == free_at_start, "%ld pages are missing",
           (long)(free_at_start - audit_free_pages()));
     uint64_t numbers[1 << 12], count = 0;
-    while (count < 1 << 12 && asid_alloc(&numbers[count]))
-        count++;
+    while (count < 1 << 12 && asid_alloc(&numbers[count])) count++;
     CHECK(count == (1ul << options.asid_bits) - 1, "%lu space numbers are left of %lu", count,
           (1ul << options.asid_bits) - 1);
-    while (count > 0)
-        asid_free(numbers[--count]);
+    while (count > 0) asid_free(numbers[--count]);
 }
 
 /* Boot. */
 
-static void find_banks(void)
-{
+static void find_banks(void) {
     char *memory = mmap(NULL, ram_pages << PAGE_SHIFT, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED, "no memory for the model's RAM");
@@ -405,8 +358,7 @@ static void find_banks(void)
     bank_discover(ram, 2, taken, 1);
 }
 
-void world_boot(void)
-{
+void world_boot(void) {
     ram_pages = options.pages;
     hart_count = options.harts;
     page_table_init((uint32_t)options.levels);

@@ -95,7 +95,7 @@ def function_text(path: Path, name: str) -> str:
     """A function's source with the comment above it."""
     text = path.read_text()
     found = re.search(
-        rf"(?:^/\*(?:(?!\*/).)*\*/\n)?^[^\n#/]*\b{name}\([^;]*?\n\{{\n.*?^\}}\n",
+        rf"(?:^/\*(?:(?!\*/).)*\*/\n)?^[^\n#/]*\b{name}\([^;]*?\) \{{\n.*?^\}}\n",
         text,
         re.DOTALL | re.MULTILINE,
     )

@@ -20,13 +20,11 @@ int64_t __moddi3(int64_t dividend, int64_t divisor);
 
 /* Long multiplication in binary; right for signed numbers too, since the low
  * half of a product does not depend on the signs. */
-uint64_t __muldi3(uint64_t one, uint64_t other)
-{
+uint64_t __muldi3(uint64_t one, uint64_t other) {
     uint64_t product = 0;
 
     while (other != 0) {
-        if (other & 1)
-            product += one;
+        if (other & 1) product += one;
         one <<= 1;
         other >>= 1;
     }
@@ -34,8 +32,7 @@ uint64_t __muldi3(uint64_t one, uint64_t other)
 }
 
 /* Long division in binary. */
-static uint64_t divide(uint64_t dividend, uint64_t divisor, uint64_t *remainder)
-{
+static uint64_t divide(uint64_t dividend, uint64_t divisor, uint64_t *remainder) {
     uint64_t quotient = 0;
     uint64_t bit = 1; /* of the quotient, for the divisor as shifted so far */
 
@@ -59,39 +56,33 @@ static uint64_t divide(uint64_t dividend, uint64_t divisor, uint64_t *remainder)
     return quotient;
 }
 
-uint64_t __udivdi3(uint64_t dividend, uint64_t divisor)
-{
+uint64_t __udivdi3(uint64_t dividend, uint64_t divisor) {
     uint64_t remainder;
     return divide(dividend, divisor, &remainder);
 }
 
-uint64_t __umoddi3(uint64_t dividend, uint64_t divisor)
-{
+uint64_t __umoddi3(uint64_t dividend, uint64_t divisor) {
     uint64_t remainder;
     divide(dividend, divisor, &remainder);
     return remainder;
 }
 
 /* Without its sign; in unsigned arithmetic, where the least number has one. */
-static uint64_t magnitude(int64_t number)
-{
+static uint64_t magnitude(int64_t number) {
     return number < 0 ? -(uint64_t)number : (uint64_t)number;
 }
 
 /* C rounds towards zero. */
-int64_t __divdi3(int64_t dividend, int64_t divisor)
-{
+int64_t __divdi3(int64_t dividend, int64_t divisor) {
     uint64_t remainder;
     uint64_t quotient = divide(magnitude(dividend), magnitude(divisor), &remainder);
 
-    if (divisor == 0)
-        return -1;
+    if (divisor == 0) return -1;
     return (dividend < 0) != (divisor < 0) ? (int64_t)-quotient : (int64_t)quotient;
 }
 
 /* The remainder has the sign of the dividend. */
-int64_t __moddi3(int64_t dividend, int64_t divisor)
-{
+int64_t __moddi3(int64_t dividend, int64_t divisor) {
     uint64_t remainder;
     divide(magnitude(dividend), magnitude(divisor), &remainder);
     return dividend < 0 ? (int64_t)-remainder : (int64_t)remainder;

@@ -22,8 +22,7 @@
  * memory. It is no fence: for another hart, a call orders nothing by itself.
  */
 static inline int64_t call_any(uint64_t number, uint64_t first, uint64_t second, uint64_t third,
-                               uint64_t fourth, uint64_t fifth, uint64_t sixth)
-{
+                               uint64_t fourth, uint64_t fifth, uint64_t sixth) {
     register uint64_t a0 __asm__("a0") = first;
     register uint64_t a1 __asm__("a1") = second;
     register uint64_t a2 __asm__("a2") = third;
@@ -42,8 +41,7 @@ static inline int64_t call_any(uint64_t number, uint64_t first, uint64_t second,
 }
 
 /* Give up the hart to whoever is queued. Returns 0. */
-static inline int64_t yield(void)
-{
+static inline int64_t yield(void) {
     return call_any(CALL_YIELD, 0, 0, 0, 0, 0, 0);
 }
 
@@ -51,8 +49,7 @@ static inline int64_t yield(void)
  * End this executor; its supervisor gets EVENT_CHILD and can read `status`
  * with inspect. With the last started executor of a space the process ends.
  */
-__attribute__((noreturn)) static inline void terminate(uint64_t status)
-{
+__attribute__((noreturn)) static inline void terminate(uint64_t status) {
     call_any(CALL_TERMINATE, status, 0, 0, 0, 0, 0);
     __builtin_unreachable();
 }
@@ -64,8 +61,7 @@ __attribute__((noreturn)) static inline void terminate(uint64_t status)
  * (and nothing was mapped), -ESRCH.
  */
 [[nodiscard]] static inline int64_t map(uint64_t space, uint64_t va, uint64_t pages, uint64_t prot,
-                                        uint64_t flags)
-{
+                                        uint64_t flags) {
     return call_any(CALL_MAP, space, va, pages, prot, flags, 0);
 }
 
@@ -74,8 +70,7 @@ __attribute__((noreturn)) static inline void terminate(uint64_t status)
  * Holes are fine. When it returns, no hart sees the old pages any more.
  * Errors: -EINVAL, -EBADF, -ESRCH.
  */
-static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages)
-{
+static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages) {
     return call_any(CALL_UNMAP, space, va, pages, 0, 0, 0);
 }
 
@@ -88,22 +83,19 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages)
  * -ENOMEM, -ESRCH. On an error nothing was mapped.
  */
 [[nodiscard]] static inline int64_t share(uint64_t from_space, uint64_t from_va, uint64_t to_space,
-                                          uint64_t to_va, uint64_t pages, uint64_t prot)
-{
+                                          uint64_t to_va, uint64_t pages, uint64_t prot) {
     return call_any(CALL_SHARE, from_space, from_va, to_space, to_va, pages, prot);
 }
 
 /* Make an empty address space; its handle appears at `va`, which must be free.
  * Errors: -EINVAL, -EEXIST, -ENOMEM. */
-[[nodiscard]] static inline int64_t create_space(uint64_t va)
-{
+[[nodiscard]] static inline int64_t create_space(uint64_t va) {
     return call_any(CALL_CREATE_SPACE, va, 0, 0, 0, 0, 0);
 }
 
 /* Make a stopped executor in `space`, registers zero; its handle appears at
  * `va` of the caller. Errors: -EINVAL, -EBADF, -EEXIST, -ENOMEM, -ESRCH. */
-[[nodiscard]] static inline int64_t create_executor(uint64_t space, uint64_t va)
-{
+[[nodiscard]] static inline int64_t create_executor(uint64_t space, uint64_t va) {
     return call_any(CALL_CREATE_EXECUTOR, space, va, 0, 0, 0, 0);
 }
 
@@ -113,46 +105,40 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages)
  * Errors: -EBADF, -EBUSY (it is not stopped), -ESRCH (it has ended).
  */
 [[nodiscard]] static inline int64_t start(uint64_t executor, uint64_t pc, uint64_t sp,
-                                          uint64_t argument)
-{
+                                          uint64_t argument) {
     return call_any(CALL_START, executor, pc, sp, argument, 0, 0);
 }
 
 /* Let a stopped executor go on where it is, which after a fault is the
  * instruction that faulted. Errors: -EBADF, -EINVAL (it was never started),
  * -EBUSY, -ESRCH. */
-[[nodiscard]] static inline int64_t resume(uint64_t executor)
-{
+[[nodiscard]] static inline int64_t resume(uint64_t executor) {
     return call_any(CALL_RESUME, executor, 0, 0, 0, 0, 0);
 }
 
 /* Stop an executor. It may run on for a moment: inspect tells when it has
  * come to rest. Errors: -EBADF, -ESRCH. */
-static inline int64_t stop(uint64_t executor)
-{
+static inline int64_t stop(uint64_t executor) {
     return call_any(CALL_STOP, executor, 0, 0, 0, 0, 0);
 }
 
 /* End the process of `space`: all its executors end, all its memory is given
  * back. With SPACE_OWN it does not return.
  * Errors: -EBADF, -ESRCH (it has ended already). */
-static inline int64_t destroy(uint64_t space)
-{
+static inline int64_t destroy(uint64_t space) {
     return call_any(CALL_DESTROY, space, 0, 0, 0, 0, 0);
 }
 
 /* Tell `supervisor` (another executor, or 0 for nobody) of the faults and the
  * end of `executor`, by EVENT_CHILD. A fault without a living supervisor ends
  * the process. Errors: -EBADF, -EINVAL, -ESRCH. */
-static inline int64_t supervise(uint64_t executor, uint64_t supervisor)
-{
+static inline int64_t supervise(uint64_t executor, uint64_t supervisor) {
     return call_any(CALL_SUPERVISE, executor, supervisor, 0, 0, 0, 0);
 }
 
 /* Read an executor's state, registers, fault and status; it may have ended.
  * Errors: -EBADF, -EFAULT. */
-[[nodiscard]] static inline int64_t inspect(uint64_t executor, struct executor_info *info)
-{
+[[nodiscard]] static inline int64_t inspect(uint64_t executor, struct executor_info *info) {
     return call_any(CALL_INSPECT, executor, (uint64_t)info, 0, 0, 0, 0);
 }
 
@@ -162,8 +148,7 @@ static inline int64_t supervise(uint64_t executor, uint64_t supervisor)
  * so none is lost. Errors: -ETIMEDOUT (the `time` counter has reached
  * `deadline`), -EINVAL.
  */
-static inline int64_t park(uint64_t mask, uint64_t deadline)
-{
+static inline int64_t park(uint64_t mask, uint64_t deadline) {
     return call_any(CALL_PARK, mask, deadline, 0, 0, 0, 0);
 }
 
@@ -175,8 +160,7 @@ static inline int64_t park(uint64_t mask, uint64_t deadline)
  * word again in a loop. Errors: -EAGAIN (it differs), -ETIMEDOUT, -EFAULT,
  * -EINVAL.
  */
-static inline int64_t park_if(const uint32_t *word, uint32_t expected, uint64_t deadline)
-{
+static inline int64_t park_if(const uint32_t *word, uint32_t expected, uint64_t deadline) {
     return call_any(CALL_PARK_IF, (uint64_t)word, expected, deadline, 0, 0, 0);
 }
 
@@ -187,8 +171,7 @@ static inline int64_t park_if(const uint32_t *word, uint32_t expected, uint64_t 
  * Returns as park_if does, but never -EAGAIN.
  */
 static inline int64_t park_and_swap(uint32_t *word, uint32_t value, uint64_t deadline,
-                                    uint32_t *old)
-{
+                                    uint32_t *old) {
     register uint64_t a0 __asm__("a0") = (uint64_t)word;
     register uint64_t a1 __asm__("a1") = value;
     register uint64_t a2 __asm__("a2") = deadline;
@@ -201,15 +184,13 @@ static inline int64_t park_and_swap(uint32_t *word, uint32_t value, uint64_t dea
 
 /* Set pending events of an executor and wake it if it waits for one of them.
  * Returns 0, even if it has ended. Errors: -EBADF, -EINVAL. */
-static inline int64_t unpark(uint64_t executor, uint64_t events)
-{
+static inline int64_t unpark(uint64_t executor, uint64_t events) {
     return call_any(CALL_UNPARK, executor, events, 0, 0, 0, 0);
 }
 
 /* Write up to CONSOLE_WRITE_MAX bytes. Returns how many were written.
  * Errors: -EINVAL, -EFAULT. */
-static inline int64_t console_write(const void *buffer, uint64_t length)
-{
+static inline int64_t console_write(const void *buffer, uint64_t length) {
     return call_any(CALL_CONSOLE_WRITE, (uint64_t)buffer, length, 0, 0, 0, 0);
 }
 
@@ -218,7 +199,6 @@ static inline int64_t console_write(const void *buffer, uint64_t length)
  * or -EAGAIN if none: then park for EVENT_CONSOLE, which the last caller of
  * console_read gets at the next key. Errors: -EAGAIN, -EINVAL, -EFAULT.
  */
-[[nodiscard]] static inline int64_t console_read(void *buffer, uint64_t length)
-{
+[[nodiscard]] static inline int64_t console_read(void *buffer, uint64_t length) {
     return call_any(CALL_CONSOLE_READ, (uint64_t)buffer, length, 0, 0, 0, 0);
 }

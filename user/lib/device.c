@@ -9,23 +9,19 @@
 #define POWER_PASS 0x5555 /* the exit status is 0 */
 #define POWER_FAIL 0x3333 /* the exit status is in the upper half */
 
-bool page_present(uint64_t page)
-{
+bool page_present(uint64_t page) {
     /* A load would fault; share just says no. */
     int64_t elsewhere = handle_take();
-    if (elsewhere < 0)
-        return false;
+    if (elsewhere < 0) return false;
     bool present = share(SPACE_OWN, page, SPACE_OWN, elsewhere, 1, PROT_READ) == 0;
     handle_drop(elsewhere);
     return present;
 }
 
-bool power_off(uint8_t status)
-{
+bool power_off(uint8_t status) {
     volatile uint32_t *device = (volatile uint32_t *)USER_POWER_PAGE;
 
-    if (!page_present(USER_POWER_PAGE))
-        return false;
+    if (!page_present(USER_POWER_PAGE)) return false;
     *device = status == 0 ? POWER_PASS : (uint32_t)status << 16 | POWER_FAIL;
     return true;
 }

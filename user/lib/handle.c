@@ -8,16 +8,13 @@
 
 static struct slots handle_slots;
 
-int64_t handle_take(void)
-{
+int64_t handle_take(void) {
     int64_t slot = slots_take(&handle_slots, HANDLES_MAX);
-    if (slot < 0)
-        return slot;
+    if (slot < 0) return slot;
     return HANDLE_AT(HANDLES_TAKEN + slot);
 }
 
-void handle_drop(uint64_t handle)
-{
+void handle_drop(uint64_t handle) {
     /* First the handle, then the slot: whoever takes the slot next finds
      * nothing mapped there. */
     unmap(SPACE_OWN, handle, 1);

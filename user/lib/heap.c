@@ -29,14 +29,12 @@ static struct block *free_list;       /* under heap_lock, like the next */
 static uint64_t heap_end = USER_HEAP; /* the first address not mapped */
 static uint32_t heap_lock;
 
-static struct block *block_end(struct block *block)
-{
+static struct block *block_end(struct block *block) {
     return (struct block *)((char *)block + block->size);
 }
 
 /* Put a block on the free list, joined with its neighbours. Lock held. */
-static void block_release(struct block *block)
-{
+static void block_release(struct block *block) {
     struct block *before = 0;
     struct block *after = free_list;
 
@@ -61,16 +59,13 @@ static void block_release(struct block *block)
 
 /* Take a block of at least `size` bytes off the list, without what it has too
  * much. Returns 0 if none is large enough. Lock held. */
-static struct block *block_take(uint64_t size)
-{
+static struct block *block_take(uint64_t size) {
     struct block **link = &free_list;
 
-    while (*link != 0 && (*link)->size < size)
-        link = &(*link)->next;
+    while (*link != 0 && (*link)->size < size) link = &(*link)->next;
 
     struct block *block = *link;
-    if (block == 0)
-        return 0;
+    if (block == 0) return 0;
     if (block->size - size < 2 * sizeof(struct block)) {
         *link = block->next; /* the rest is too small to be a block */
         return block;
@@ -85,16 +80,12 @@ static struct block *block_take(uint64_t size)
 
 /* Map more pages at the end of the heap, for at least `size` bytes more.
  * Returns false if there is no memory. Lock held. */
-static bool heap_grow(uint64_t size)
-{
-    if (size > USER_STACKS - heap_end - GROW_PAGES * PAGE_SIZE)
-        return false;
+static bool heap_grow(uint64_t size) {
+    if (size > USER_STACKS - heap_end - GROW_PAGES * PAGE_SIZE) return false;
     while (size > 0) {
         uint64_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
-        if (pages < GROW_PAGES)
-            pages = GROW_PAGES;
-        if (pages > MAP_PAGES_MAX)
-            pages = MAP_PAGES_MAX;
+        if (pages < GROW_PAGES) pages = GROW_PAGES;
+        if (pages > MAP_PAGES_MAX) pages = MAP_PAGES_MAX;
         if (map(SPACE_OWN, heap_end, pages, PROT_READ | PROT_WRITE, 0) < 0)
             return false; /* what was mapped so far is on the list */
 
@@ -107,35 +98,27 @@ static bool heap_grow(uint64_t size)
     return true;
 }
 
-void *malloc(size_t size)
-{
-    if (size > USER_STACKS)
-        return 0;
+void *malloc(size_t size) {
+    if (size > USER_STACKS) return 0;
     /* Room for the header, which keeps the address a multiple of 16. */
     uint64_t needed = (size + sizeof(struct block) + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
 
     spin_lock(&heap_lock);
     struct block *block = block_take(needed);
-    if (block == 0 && heap_grow(needed))
-        block = block_take(needed);
+    if (block == 0 && heap_grow(needed)) block = block_take(needed);
     spin_unlock(&heap_lock);
     return block == 0 ? 0 : block + 1;
 }
 
-void *calloc(size_t count, size_t size)
-{
-    if (size != 0 && count > USER_STACKS / size)
-        return 0;
+void *calloc(size_t count, size_t size) {
+    if (size != 0 && count > USER_STACKS / size) return 0;
     void *memory = malloc(count * size);
-    if (memory != 0)
-        memset(memory, 0, count * size);
+    if (memory != 0) memset(memory, 0, count * size);
     return memory;
 }
 
-void free(void *memory)
-{
-    if (memory == 0)
-        return;
+void free(void *memory) {
+    if (memory == 0) return;
     spin_lock(&heap_lock);
     block_release((struct block *)memory - 1);
     spin_unlock(&heap_lock);

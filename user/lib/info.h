@@ -6,7 +6,6 @@
 #pragma once
 #include "stag/abi.h"
 
-static inline const volatile struct info_page *info_page(void)
-{
+static inline const volatile struct info_page *info_page(void) {
     return (const volatile struct info_page *)USER_INFO_PAGE;
 }

@@ -11,8 +11,7 @@ static const char *const handouts[] = {
     [5] = "5-park-unpark",
 };
 
-void lab_todo(unsigned lab, unsigned exercise, const char *function)
-{
+void lab_todo(unsigned lab, unsigned exercise, const char *function) {
     static uint32_t said;
 
     if (__atomic_exchange_n(&said, 1, __ATOMIC_RELAXED) == 0) {
@@ -23,8 +22,7 @@ void lab_todo(unsigned lab, unsigned exercise, const char *function)
     terminate(1);
 }
 
-void lab_done(unsigned lab)
-{
+void lab_done(unsigned lab) {
     printf("lab %u is done\n", lab);
     power_off(0);
     terminate(0); /* it takes the device a moment, or there is none */

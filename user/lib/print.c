@@ -28,46 +28,36 @@ struct field {
 
 /* Write what is in the buffer to the console. Nothing can be done about an
  * error: there is nowhere to report it. */
-static void sink_flush(struct sink *sink)
-{
+static void sink_flush(struct sink *sink) {
     size_t written = 0;
 
     while (written < sink->used) {
         int64_t result = console_write(sink->buffer + written, sink->used - written);
-        if (result <= 0)
-            break;
+        if (result <= 0) break;
         written += result;
     }
     sink->used = 0;
 }
 
-static void sink_put(struct sink *sink, char byte)
-{
-    if (sink->used == sink->size && sink->console)
-        sink_flush(sink);
-    if (sink->used < sink->size)
-        sink->buffer[sink->used++] = byte;
+static void sink_put(struct sink *sink, char byte) {
+    if (sink->used == sink->size && sink->console) sink_flush(sink);
+    if (sink->used < sink->size) sink->buffer[sink->used++] = byte;
     sink->total++;
 }
 
 /* Put `length` bytes, padded to the width of the field. */
 static void put_padded(struct sink *sink, const struct field *field, const char *text,
-                       size_t length)
-{
+                       size_t length) {
     size_t padding = field->width > length ? field->width - length : 0;
 
-    for (size_t i = 0; i < padding && !field->left; i++)
-        sink_put(sink, ' ');
-    for (size_t i = 0; i < length; i++)
-        sink_put(sink, text[i]);
-    for (size_t i = 0; i < padding && field->left; i++)
-        sink_put(sink, ' ');
+    for (size_t i = 0; i < padding && !field->left; i++) sink_put(sink, ' ');
+    for (size_t i = 0; i < length; i++) sink_put(sink, text[i]);
+    for (size_t i = 0; i < padding && field->left; i++) sink_put(sink, ' ');
 }
 
 /* Put a number in base 10 or 16, after the prefix ("", "-" or "0x"). */
 static void put_number(struct sink *sink, const struct field *field, uint64_t number, bool decimal,
-                       const char *prefix)
-{
+                       const char *prefix) {
     char text[64];
     size_t position = sizeof(text);
     size_t prefix_length = strlen(prefix);
@@ -83,14 +73,12 @@ static void put_number(struct sink *sink, const struct field *field, uint64_t nu
         while (position > prefix_length && sizeof(text) - position + prefix_length < field->width)
             text[--position] = '0';
     }
-    for (size_t i = prefix_length; i > 0; i--)
-        text[--position] = prefix[i - 1];
+    for (size_t i = prefix_length; i > 0; i--) text[--position] = prefix[i - 1];
     put_padded(sink, field, text + position, sizeof(text) - position);
 }
 
 /* Read flags, width and size of a field. Returns what follows them. */
-static const char *parse_field(const char *format, struct field *field, va_list *arguments)
-{
+static const char *parse_field(const char *format, struct field *field, va_list *arguments) {
     *field = (struct field){.padding = ' '};
     for (;; format++) {
         if (*format == '0')
@@ -107,13 +95,11 @@ static const char *parse_field(const char *format, struct field *field, va_list 
     }
     for (; *format >= '0' && *format <= '9'; format++)
         field->width = field->width * 10 + (*format - '0');
-    for (; *format == 'l' || *format == 'z'; format++)
-        field->wide = true;
+    for (; *format == 'l' || *format == 'z'; format++) field->wide = true;
     return format;
 }
 
-static void put_signed(struct sink *sink, const struct field *field, int64_t number)
-{
+static void put_signed(struct sink *sink, const struct field *field, int64_t number) {
     if (number < 0)
         put_number(sink, field, -(uint64_t)number, true, "-");
     else
@@ -121,8 +107,8 @@ static void put_signed(struct sink *sink, const struct field *field, int64_t num
 }
 
 /* Put one field, whose letter is `letter`. */
-static void put_field(struct sink *sink, const struct field *field, char letter, va_list *arguments)
-{
+static void put_field(struct sink *sink, const struct field *field, char letter,
+                      va_list *arguments) {
     switch (letter) {
     case 'd':
         put_signed(sink, field,
@@ -134,13 +120,10 @@ static void put_field(struct sink *sink, const struct field *field, char letter,
                    field->wide ? va_arg(*arguments, uint64_t) : va_arg(*arguments, unsigned),
                    letter == 'u', "");
         break;
-    case 'p':
-        put_number(sink, field, (uint64_t)va_arg(*arguments, void *), false, "0x");
-        break;
+    case 'p': put_number(sink, field, (uint64_t)va_arg(*arguments, void *), false, "0x"); break;
     case 's': {
         const char *string = va_arg(*arguments, const char *);
-        if (string == 0)
-            string = "(null)";
+        if (string == 0) string = "(null)";
         put_padded(sink, field, string, strlen(string));
         break;
     }
@@ -149,13 +132,11 @@ static void put_field(struct sink *sink, const struct field *field, char letter,
         put_padded(sink, field, &byte, 1);
         break;
     }
-    default: /* %%, or a letter that is not known, shown as it stands */
-        sink_put(sink, letter);
+    default: /* %%, or a letter that is not known, shown as it stands */ sink_put(sink, letter);
     }
 }
 
-static void sink_format(struct sink *sink, const char *format, va_list *arguments)
-{
+static void sink_format(struct sink *sink, const char *format, va_list *arguments) {
     while (*format != 0) {
         if (*format != '%') {
             sink_put(sink, *format++);
@@ -163,14 +144,12 @@ static void sink_format(struct sink *sink, const char *format, va_list *argument
         }
         struct field field;
         format = parse_field(format + 1, &field, arguments);
-        if (*format == 0)
-            break;
+        if (*format == 0) break;
         put_field(sink, &field, *format++, arguments);
     }
 }
 
-int vprintf(const char *format, va_list arguments)
-{
+int vprintf(const char *format, va_list arguments) {
     char buffer[CONSOLE_WRITE_MAX];
     struct sink sink = {.buffer = buffer, .size = sizeof(buffer), .console = true};
     va_list copy; /* a parameter of this type can't portably be pointed to */
@@ -182,8 +161,7 @@ int vprintf(const char *format, va_list arguments)
     return (int)sink.total;
 }
 
-int printf(const char *format, ...)
-{
+int printf(const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);
@@ -192,8 +170,7 @@ int printf(const char *format, ...)
     return total;
 }
 
-int vsnprintf(char *buffer, size_t size, const char *format, va_list arguments)
-{
+int vsnprintf(char *buffer, size_t size, const char *format, va_list arguments) {
     /* One byte is kept back for the zero. */
     struct sink sink = {.buffer = buffer, .size = size > 0 ? size - 1 : 0};
     va_list copy;
@@ -201,13 +178,11 @@ int vsnprintf(char *buffer, size_t size, const char *format, va_list arguments)
     va_copy(copy, arguments);
     sink_format(&sink, format, &copy);
     va_end(copy);
-    if (size > 0)
-        buffer[sink.used] = 0;
+    if (size > 0) buffer[sink.used] = 0;
     return (int)sink.total;
 }
 
-int snprintf(char *buffer, size_t size, const char *format, ...)
-{
+int snprintf(char *buffer, size_t size, const char *format, ...) {
     va_list arguments;
 
     va_start(arguments, format);

@@ -4,11 +4,9 @@
 #include "program.h"
 #include "string.h"
 
-const struct program *program_find(const char *name)
-{
+const struct program *program_find(const char *name) {
     for (const struct program *program = archive; program < archive_end; program++) {
-        if (strcmp(program->name, name) == 0)
-            return program;
+        if (strcmp(program->name, name) == 0) return program;
     }
     return 0;
 }

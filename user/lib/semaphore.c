@@ -16,8 +16,7 @@
 #include "thread.h"
 
 /* Get in line. The guard is held. */
-static void line_enter(struct semaphore *semaphore, struct thread *self)
-{
+static void line_enter(struct semaphore *semaphore, struct thread *self) {
     self->wait_next = 0;
     __atomic_store_n(&self->waiting, 1, __ATOMIC_RELAXED);
     if (semaphore->first == 0)
@@ -27,8 +26,7 @@ static void line_enter(struct semaphore *semaphore, struct thread *self)
     semaphore->last = self->number + 1;
 }
 
-void semaphore_wait(struct semaphore *semaphore)
-{
+void semaphore_wait(struct semaphore *semaphore) {
     struct thread *self = thread_self();
     uint32_t old;
 
@@ -51,8 +49,7 @@ void semaphore_wait(struct semaphore *semaphore)
         park_if(&self->waiting, 1, DEADLINE_NONE);
 }
 
-void semaphore_post(struct semaphore *semaphore)
-{
+void semaphore_post(struct semaphore *semaphore) {
     spin_lock(&semaphore->guard);
     if (semaphore->first == 0) {
         semaphore->count++;

@@ -13,20 +13,17 @@
 
 /* The word is 1 while the lock is held, else 0. Acquire: what the last holder
  * wrote is seen from here on. */
-static inline void spin_lock(uint32_t *word)
-{
+static inline void spin_lock(uint32_t *word) {
     uint64_t looks = 0;
 
     while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE) != 0) {
         while (__atomic_load_n(word, __ATOMIC_RELAXED) != 0) {
-            if (++looks % SPIN_LOOKS == 0)
-                yield();
+            if (++looks % SPIN_LOOKS == 0) yield();
         }
     }
 }
 
 /* Release: what we wrote is seen by the next holder. */
-static inline void spin_unlock(uint32_t *word)
-{
+static inline void spin_unlock(uint32_t *word) {
     __atomic_store_n(word, 0, __ATOMIC_RELEASE);
 }

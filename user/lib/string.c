@@ -11,16 +11,14 @@
 
 /* Both addresses can be used for 8-byte accesses. The machine may trap and
  * emulate misaligned ones, which is slow. */
-static bool both_aligned(const void *one, const void *other)
-{
+static bool both_aligned(const void *one, const void *other) {
     return (((uintptr_t)one | (uintptr_t)other) & 7) == 0;
 }
 
 /* A word that may alias anything. */
 typedef uint64_t __attribute__((may_alias)) any_word;
 
-PLAIN_LOOPS void *memcpy(void *restrict to, const void *restrict from, size_t count)
-{
+PLAIN_LOOPS void *memcpy(void *restrict to, const void *restrict from, size_t count) {
     char *put = to;
     const char *get = from;
 
@@ -31,27 +29,22 @@ PLAIN_LOOPS void *memcpy(void *restrict to, const void *restrict from, size_t co
             get += 8;
         }
     }
-    for (; count > 0; count--)
-        *put++ = *get++;
+    for (; count > 0; count--) *put++ = *get++;
     return to;
 }
 
-PLAIN_LOOPS void *memmove(void *to, const void *from, size_t count)
-{
+PLAIN_LOOPS void *memmove(void *to, const void *from, size_t count) {
     /* As unsigned numbers: true if `to` is below `from`, or past its end. */
-    if ((uintptr_t)to - (uintptr_t)from >= count)
-        return memcpy(to, from, count);
+    if ((uintptr_t)to - (uintptr_t)from >= count) return memcpy(to, from, count);
 
     /* Last byte first, so that no byte is overwritten before it is read. */
     char *put = to;
     const char *get = from;
-    while (count-- > 0)
-        put[count] = get[count];
+    while (count-- > 0) put[count] = get[count];
     return to;
 }
 
-PLAIN_LOOPS void *memset(void *to, int value, size_t count)
-{
+PLAIN_LOOPS void *memset(void *to, int value, size_t count) {
     char *put = to;
     uint64_t word = (unsigned char)value;
     word |= word << 8;
@@ -64,34 +57,28 @@ PLAIN_LOOPS void *memset(void *to, int value, size_t count)
             put += 8;
         }
     }
-    for (; count > 0; count--)
-        *put++ = (char)value;
+    for (; count > 0; count--) *put++ = (char)value;
     return to;
 }
 
-int memcmp(const void *one, const void *other, size_t count)
-{
+int memcmp(const void *one, const void *other, size_t count) {
     const unsigned char *left = one;
     const unsigned char *right = other;
 
     for (size_t i = 0; i < count; i++) {
-        if (left[i] != right[i])
-            return left[i] - right[i];
+        if (left[i] != right[i]) return left[i] - right[i];
     }
     return 0;
 }
 
-PLAIN_LOOPS size_t strlen(const char *string)
-{
+PLAIN_LOOPS size_t strlen(const char *string) {
     size_t length = 0;
 
-    while (string[length] != 0)
-        length++;
+    while (string[length] != 0) length++;
     return length;
 }
 
-int strcmp(const char *one, const char *other)
-{
+int strcmp(const char *one, const char *other) {
     while (*one != 0 && *one == *other) {
         one++;
         other++;
@@ -99,18 +86,14 @@ int strcmp(const char *one, const char *other)
     return (unsigned char)*one - (unsigned char)*other;
 }
 
-char *strchr(const char *string, int wanted)
-{
+char *strchr(const char *string, int wanted) {
     for (;; string++) {
-        if (*string == (char)wanted)
-            return (char *)string;
-        if (*string == 0)
-            return 0;
+        if (*string == (char)wanted) return (char *)string;
+        if (*string == 0) return 0;
     }
 }
 
-size_t string_copy(char *to, const char *from, size_t size)
-{
+size_t string_copy(char *to, const char *from, size_t size) {
     size_t length = strlen(from);
     size_t copied = length < size ? length : size - 1;
 
@@ -120,35 +103,27 @@ size_t string_copy(char *to, const char *from, size_t size)
 }
 
 /* The value of a digit, or 16 if it is none. */
-static uint64_t digit_value(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    if (digit >= 'a' && digit <= 'f')
-        return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F')
-        return digit - 'A' + 10;
+static uint64_t digit_value(char digit) {
+    if (digit >= '0' && digit <= '9') return digit - '0';
+    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
     return 16;
 }
 
-bool string_number(const char *string, int64_t *value)
-{
+bool string_number(const char *string, int64_t *value) {
     bool negative = *string == '-';
     uint64_t base = 10;
     uint64_t number = 0;
 
-    if (negative)
-        string++;
+    if (negative) string++;
     if (string[0] == '0' && (string[1] == 'x' || string[1] == 'X')) {
         base = 16;
         string += 2;
     }
-    if (*string == 0)
-        return false;
+    if (*string == 0) return false;
     for (; *string != 0; string++) {
         uint64_t digit = digit_value(*string);
-        if (digit >= base)
-            return false;
+        if (digit >= base) return false;
         number = number * base + digit;
     }
     *value = negative ? -(int64_t)number : (int64_t)number;

@@ -49,8 +49,7 @@
 #define MUTEX_HELD 1u
 
 /* Sleep until someone grants what we got in line for. */
-static void wait_for_grant(struct thread *self)
-{
+static void wait_for_grant(struct thread *self) {
     while (__atomic_load_n(&self->waiting, __ATOMIC_ACQUIRE) != 0)
         park_if(&self->waiting, 1, DEADLINE_NONE);
 }
@@ -58,31 +57,27 @@ static void wait_for_grant(struct thread *self)
 /* Let the thread `number` go on. It may be gone once `waiting` is clear, so its
  * control block is not touched after that; a handle that is gone, or is
  * another's by then, gets an error or a stray EVENT_WAKE. */
-static void grant(uint32_t number)
-{
+static void grant(uint32_t number) {
     struct thread *thread = thread_by_number(number);
 
     __atomic_store_n(&thread->waiting, 0, __ATOMIC_RELEASE);
     unpark(thread_handle_of(number), EVENT_WAKE);
 }
 
-bool mutex_try_lock(struct mutex *mutex)
-{
+bool mutex_try_lock(struct mutex *mutex) {
     uint32_t word = 0;
 
     return __atomic_compare_exchange_n(&mutex->word, &word, MUTEX_HELD, false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
 }
 
-void mutex_lock(struct mutex *mutex)
-{
+void mutex_lock(struct mutex *mutex) {
     struct thread *self = thread_self();
     uint32_t in_line = (self->number + 1) << 1 | MUTEX_HELD;
 
     while (!mutex_try_lock(mutex)) {
         uint32_t word = __atomic_load_n(&mutex->word, __ATOMIC_RELAXED);
-        if (word == 0)
-            continue; /* free by now: try again */
+        if (word == 0) continue; /* free by now: try again */
         self->wait_next = word >> 1;
         __atomic_store_n(&self->waiting, 1, __ATOMIC_RELAXED);
         if (__atomic_compare_exchange_n(&mutex->word, &word, in_line, false, CAS_ORDER,
@@ -95,8 +90,7 @@ void mutex_lock(struct mutex *mutex)
 
 /* Take all threads off the list in the word and put them into `queue`, which
  * is empty, in the order in which they came. */
-static void mutex_collect(struct mutex *mutex)
-{
+static void mutex_collect(struct mutex *mutex) {
     uint32_t word = __atomic_exchange_n(&mutex->word, MUTEX_HELD, __ATOMIC_ACQUIRE);
     uint32_t newest = word >> 1;
 
@@ -109,8 +103,7 @@ static void mutex_collect(struct mutex *mutex)
     }
 }
 
-void mutex_unlock(struct mutex *mutex)
-{
+void mutex_unlock(struct mutex *mutex) {
     if (mutex->queue == 0) {
         uint32_t word = MUTEX_HELD;
         if (__atomic_compare_exchange_n(&mutex->word, &word, 0, false, CAS_ORDER, CAS_ORDER))
@@ -122,8 +115,7 @@ void mutex_unlock(struct mutex *mutex)
     grant(oldest);
 }
 
-void condition_wait(struct condition *condition, struct mutex *mutex)
-{
+void condition_wait(struct condition *condition, struct mutex *mutex) {
     struct thread *self = thread_self();
 
     /* The mutex guards the line. It is given back only when we are in line,
@@ -141,17 +133,13 @@ void condition_wait(struct condition *condition, struct mutex *mutex)
     mutex_lock(mutex);
 }
 
-void condition_signal(struct condition *condition)
-{
-    if (condition->first == 0)
-        return;
+void condition_signal(struct condition *condition) {
+    if (condition->first == 0) return;
     uint32_t oldest = condition->first - 1;
     condition->first = thread_by_number(oldest)->wait_next;
     grant(oldest);
 }
 
-void condition_broadcast(struct condition *condition)
-{
-    while (condition->first != 0)
-        condition_signal(condition);
+void condition_broadcast(struct condition *condition) {
+    while (condition->first != 0) condition_signal(condition);
 }

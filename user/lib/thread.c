@@ -34,20 +34,16 @@ _Static_assert(THREAD_RUNNING == 0 && THREAD_ENDED == -1u && EVENT_WAKE == 1, "a
 __attribute__((noreturn)) void thread_leave(uint32_t *ended, int64_t result);
 
 /* The end of the stack of thread `number`, not 0. */
-static uint64_t stack_high(uint32_t number)
-{
+static uint64_t stack_high(uint32_t number) {
     return USER_STACKS + (uint64_t)number * STACK_STRIDE + STACK_STRIDE;
 }
 
-struct thread *thread_by_number(uint32_t number)
-{
-    if (number == 0)
-        return &thread_main;
+struct thread *thread_by_number(uint32_t number) {
+    if (number == 0) return &thread_main;
     return (struct thread *)stack_high(number) - 1;
 }
 
-void thread_exit(int64_t result)
-{
+void thread_exit(int64_t result) {
     struct thread *self = thread_self();
 
     /* Ordered before THREAD_ENDED by the release in thread_leave. */
@@ -56,39 +52,32 @@ void thread_exit(int64_t result)
 }
 
 /* Where a new thread starts. */
-static void thread_run(struct thread *self)
-{
+static void thread_run(struct thread *self) {
     __asm__ volatile("mv tp, %0" : : "r"(self) : "memory");
     thread_exit(self->function(self->argument));
 }
 
 /* Map the stack of thread `number` and make its executor. */
-static int64_t thread_build(uint32_t number)
-{
+static int64_t thread_build(uint32_t number) {
     uint64_t low = stack_high(number) - STACK_PAGES * PAGE_SIZE;
     int64_t error = map(SPACE_OWN, low, STACK_PAGES, PROT_READ | PROT_WRITE, 0);
 
-    if (error < 0)
-        return error;
+    if (error < 0) return error;
     error = create_executor(SPACE_OWN, thread_handle_of(number));
-    if (error < 0)
-        unmap(SPACE_OWN, low, STACK_PAGES);
+    if (error < 0) unmap(SPACE_OWN, low, STACK_PAGES);
     return error;
 }
 
 /* Undo thread_build, and give the number back. */
-static void thread_drop(uint32_t number)
-{
+static void thread_drop(uint32_t number) {
     unmap(SPACE_OWN, thread_handle_of(number), 1);
     unmap(SPACE_OWN, stack_high(number) - STACK_PAGES * PAGE_SIZE, STACK_PAGES);
     slots_give(&thread_slots, number);
 }
 
-int64_t thread_create(int64_t (*function)(void *argument), void *argument, struct thread **thread)
-{
+int64_t thread_create(int64_t (*function)(void *argument), void *argument, struct thread **thread) {
     int64_t number = slots_take(&thread_slots, THREADS_MAX);
-    if (number < 0)
-        return number;
+    if (number < 0) return number;
 
     int64_t error = thread_build(number);
     if (error < 0) {
@@ -102,26 +91,22 @@ int64_t thread_create(int64_t (*function)(void *argument), void *argument, struc
     /* The stack grows down from the control block; 16-byte aligned. */
     uint64_t sp = (uint64_t) new & ~15ul;
     error = start(thread_handle_of(number), (uint64_t)thread_run, sp, (uint64_t) new);
-    if (error < 0)
-        thread_drop(number);
+    if (error < 0) thread_drop(number);
     return error;
 }
 
-int64_t thread_join(struct thread *thread, int64_t *result)
-{
+int64_t thread_join(struct thread *thread, int64_t *result) {
     uint32_t me = thread_self()->number + 1;
     uint32_t seen = THREAD_RUNNING;
 
-    if (thread->number == 0)
-        return -EINVAL;
+    if (thread->number == 0) return -EINVAL;
     if (__atomic_compare_exchange_n(&thread->ended, &seen, me, false, CAS_ORDER, CAS_ORDER)) {
         while (__atomic_load_n(&thread->ended, __ATOMIC_ACQUIRE) == me)
             park_if(&thread->ended, me, DEADLINE_NONE);
     } else if (seen != THREAD_ENDED) {
         return -EBUSY;
     }
-    if (result != 0)
-        *result = thread->result;
+    if (result != 0) *result = thread->result;
     thread_drop(thread->number);
     return 0;
 }

@@ -42,22 +42,19 @@ struct thread {
 #define THREAD_ENDED   0xffffffffu
 
 /* The control block of the calling thread. */
-static inline struct thread *thread_self(void)
-{
+static inline struct thread *thread_self(void) {
     struct thread *self;
     __asm__("mv %0, tp" : "=r"(self));
     return self;
 }
 
 /* The handle of the executor of thread `number`. */
-static inline uint64_t thread_handle_of(uint32_t number)
-{
+static inline uint64_t thread_handle_of(uint32_t number) {
     return HANDLE_AT(number);
 }
 
 /* The handle of a thread's executor, for unpark and the like. */
-static inline uint64_t thread_handle(const struct thread *thread)
-{
+static inline uint64_t thread_handle(const struct thread *thread) {
     return thread_handle_of(thread->number);
 }
 

@@ -7,10 +7,8 @@
 /* An event that nobody sends: park wants one to wait for. */
 #define EVENT_NEVER (1u << 31)
 
-void sleep_ms(uint64_t milliseconds)
-{
+void sleep_ms(uint64_t milliseconds) {
     uint64_t deadline = time_after(milliseconds);
 
-    while (time_now() < deadline)
-        park(EVENT_NEVER, deadline);
+    while (time_now() < deadline) park(EVENT_NEVER, deadline);
 }

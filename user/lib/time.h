@@ -7,28 +7,24 @@
 #include <stdint.h>
 
 /* The counter now. */
-static inline uint64_t time_now(void)
-{
+static inline uint64_t time_now(void) {
     uint64_t now;
     __asm__ volatile("csrr %0, time" : "=r"(now) : : "memory");
     return now;
 }
 
 /* Ticks of the counter in so many milliseconds. */
-static inline uint64_t time_ticks(uint64_t milliseconds)
-{
+static inline uint64_t time_ticks(uint64_t milliseconds) {
     return info_page()->timebase * milliseconds / 1000;
 }
 
 /* Microseconds in so many ticks. */
-static inline uint64_t time_microseconds(uint64_t ticks)
-{
+static inline uint64_t time_microseconds(uint64_t ticks) {
     return ticks * 1000000 / info_page()->timebase;
 }
 
 /* The deadline that is so many milliseconds from now. */
-static inline uint64_t time_after(uint64_t milliseconds)
-{
+static inline uint64_t time_after(uint64_t milliseconds) {
     return time_now() + time_ticks(milliseconds);
 }
 

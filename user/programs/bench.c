@@ -47,18 +47,15 @@ extern char image_start[], constants_start[], variables_start[], image_end[];
 static uint32_t word;
 static uint64_t partner, partner_space;
 
-static inline uint64_t instructions(void)
-{
+static inline uint64_t instructions(void) {
     uint64_t count;
     __asm__ volatile("csrr %0, instret" : "=r"(count) : : "memory");
     return count;
 }
 
 /* What can't fail unless the kernel is broken. */
-static void must(int64_t result)
-{
-    if (result >= 0)
-        return;
+static void must(int64_t result) {
+    if (result >= 0) return;
     printf("bench: a call failed: %ld\n", result);
     destroy(SPACE_OWN);
 }
@@ -69,15 +66,12 @@ static void must(int64_t result)
  */
 
 /* Give up the hart again and again. */
-static void partner_yield(void)
-{
-    for (;;)
-        yield();
+static void partner_yield(void) {
+    for (;;) yield();
 }
 
 /* Answer each ping. Our executor's handle is the argument. */
-static void partner_answer(uint64_t main_executor)
-{
+static void partner_answer(uint64_t main_executor) {
     for (;;) {
         park(EVENT_PING, DEADLINE_NONE);
         unpark(main_executor, EVENT_PONG);
@@ -85,28 +79,24 @@ static void partner_answer(uint64_t main_executor)
 }
 
 /* Fault at once, and again after each resume. */
-static void partner_fault(void)
-{
+static void partner_fault(void) {
     __asm__ volatile("1: ld zero, 0(zero)\n j 1b");
 }
 
 /* End at once. Naked: it has no stack, and one that the compiler's first
  * instructions wanted would end it by a fault. */
-__attribute__((naked)) static void partner_end(void)
-{
+__attribute__((naked)) static void partner_end(void) {
     __asm__ volatile("li a7, %0\n ecall" : : "i"(CALL_TERMINATE));
 }
 
 /* Show `space` what lies from `start` to `end` of our image. */
-static void show(uint64_t space, const char *start, const char *end, uint64_t prot)
-{
+static void show(uint64_t space, const char *start, const char *end, uint64_t prot) {
     uint64_t pages = (uint64_t)(end - start + PAGE_SIZE - 1) / PAGE_SIZE;
     must(share(SPACE_OWN, (uint64_t)start, space, (uint64_t)start, pages, prot));
 }
 
 /* Make a space with our image, a page of stack, and our executor's handle. */
-static void make_space(uint64_t space)
-{
+static void make_space(uint64_t space) {
     must(create_space(space));
     show(space, image_start, constants_start, PROT_READ | PROT_EXECUTE);
     show(space, constants_start, variables_start, PROT_READ);
@@ -116,8 +106,7 @@ static void make_space(uint64_t space)
 }
 
 /* Let a partner run `function` in `space`, which has a stack at `stack`. */
-static void partner_begin(uint64_t space, uint64_t stack, void *function)
-{
+static void partner_begin(uint64_t space, uint64_t stack, void *function) {
     must(create_executor(space, partner));
     must(supervise(partner, HANDLE_SELF));
     must(start(partner, (uint64_t)function, stack + PAGE_SIZE, HANDLE_SELF));
@@ -125,21 +114,18 @@ static void partner_begin(uint64_t space, uint64_t stack, void *function)
     park(EVENT_CHILD, 0); /* it may have faulted already */
 }
 
-static void begin_here(void *function)
-{
+static void begin_here(void *function) {
     must(map(SPACE_OWN, AREA2, 1, PROT_READ | PROT_WRITE, 0));
     partner_begin(SPACE_OWN, AREA2, function);
 }
 
-static void begin_there(void *function)
-{
+static void begin_there(void *function) {
     make_space(partner_space);
     partner_begin(partner_space, USER_STACK_LOW, function);
 }
 
 /* End whatever partner there is. */
-static void partner_end_all(void)
-{
+static void partner_end_all(void) {
     struct executor_info info;
 
     stop(partner);
@@ -160,53 +146,44 @@ static void partner_end_all(void)
  * count_rounds(); the base of most is the first.
  */
 
-static void do_nothing(void)
-{
+static void do_nothing(void) {
     __asm__ volatile("");
 }
 
-static void do_null_call(void)
-{
+static void do_null_call(void) {
     register uint64_t a0 __asm__("a0");
     register uint64_t a7 __asm__("a7") = CALL_COUNT;
     __asm__ volatile("ecall" : "=r"(a0) : "r"(a7) : "memory");
 }
 
-static void do_yield(void)
-{
+static void do_yield(void) {
     yield();
 }
 
-static void do_unpark(void)
-{
+static void do_unpark(void) {
     unpark(HANDLE_SELF, EVENT_UNUSED);
 }
 
-static void do_unpark_park(void)
-{
+static void do_unpark_park(void) {
     unpark(HANDLE_SELF, EVENT_UNUSED);
     park(EVENT_UNUSED, DEADLINE_NONE);
 }
 
-static void do_park_if_mismatch(void)
-{
+static void do_park_if_mismatch(void) {
     park_if(&word, 1, DEADLINE_NONE);
 }
 
-static void do_ping(void)
-{
+static void do_ping(void) {
     unpark(partner, EVENT_PING);
     park(EVENT_PONG, DEADLINE_NONE);
 }
 
-static void do_fault(void)
-{
+static void do_fault(void) {
     must(resume(partner));
     park(EVENT_CHILD, DEADLINE_NONE);
 }
 
-static void do_executor_life(void)
-{
+static void do_executor_life(void) {
     must(create_executor(SPACE_OWN, partner));
     must(supervise(partner, HANDLE_SELF));
     must(start(partner, (uint64_t)partner_end, 0, 0));
@@ -214,14 +191,12 @@ static void do_executor_life(void)
     unmap(SPACE_OWN, partner, 1);
 }
 
-static void do_space_life(void)
-{
+static void do_space_life(void) {
     must(create_space(partner_space));
     unmap(SPACE_OWN, partner_space, 1);
 }
 
-static void do_process_life(void)
-{
+static void do_process_life(void) {
     make_space(partner_space);
     must(create_executor(partner_space, partner));
     must(supervise(partner, HANDLE_SELF));
@@ -232,11 +207,9 @@ static void do_process_life(void)
 }
 
 /* The instructions of a batch of `operation`. */
-static uint64_t count_rounds(void (*operation)(void))
-{
+static uint64_t count_rounds(void (*operation)(void)) {
     uint64_t before = instructions();
-    for (uint64_t i = 0; i < ROUNDS; i++)
-        operation();
+    for (uint64_t i = 0; i < ROUNDS; i++) operation();
     return instructions() - before;
 }
 
@@ -244,15 +217,12 @@ static uint64_t count_rounds(void (*operation)(void))
  * Batches that are not just a loop. Each leaves things as they were.
  */
 
-static void touch(uint64_t address)
-{
-    for (uint64_t i = 0; i < PAGES; i++)
-        *(volatile uint64_t *)(address + i * PAGE_SIZE) = i;
+static void touch(uint64_t address) {
+    for (uint64_t i = 0; i < PAGES; i++) *(volatile uint64_t *)(address + i * PAGE_SIZE) = i;
 }
 
 /* Map PAGES pages and touch each. */
-static uint64_t count_map(void (*)(void))
-{
+static uint64_t count_map(void (*)(void)) {
     uint64_t before = instructions();
     must(map(SPACE_OWN, AREA, PAGES, PROT_READ | PROT_WRITE, 0));
     touch(AREA);
@@ -262,8 +232,7 @@ static uint64_t count_map(void (*)(void))
 }
 
 /* Touch each once more: the base of that. */
-static uint64_t count_touch(void (*)(void))
-{
+static uint64_t count_touch(void (*)(void)) {
     must(map(SPACE_OWN, AREA, PAGES, PROT_READ | PROT_WRITE, 0));
     touch(AREA);
     uint64_t before = instructions();
@@ -274,8 +243,7 @@ static uint64_t count_touch(void (*)(void))
 }
 
 /* Unmap PAGES pages that were touched. */
-static uint64_t count_unmap(void (*)(void))
-{
+static uint64_t count_unmap(void (*)(void)) {
     must(map(SPACE_OWN, AREA, PAGES, PROT_READ | PROT_WRITE, 0));
     touch(AREA);
     uint64_t before = instructions();
@@ -284,8 +252,7 @@ static uint64_t count_unmap(void (*)(void))
 }
 
 /* Share PAGES pages, with ourselves, by one call. */
-static uint64_t count_share(void (*)(void))
-{
+static uint64_t count_share(void (*)(void)) {
     must(map(SPACE_OWN, AREA, PAGES, PROT_READ | PROT_WRITE, 0));
     uint64_t before = instructions();
     must(share(SPACE_OWN, AREA, SPACE_OWN, AREA2, PAGES, PROT_READ));
@@ -296,8 +263,7 @@ static uint64_t count_share(void (*)(void))
 }
 
 /* Share PAGES pages by one call each, and map so many by one call each. */
-static uint64_t count_share_one(void (*)(void))
-{
+static uint64_t count_share_one(void (*)(void)) {
     must(map(SPACE_OWN, AREA, 1, PROT_READ | PROT_WRITE, 0));
     uint64_t before = instructions();
     for (uint64_t i = 0; i < PAGES; i++)
@@ -308,8 +274,7 @@ static uint64_t count_share_one(void (*)(void))
     return count;
 }
 
-static uint64_t count_map_one(void (*)(void))
-{
+static uint64_t count_map_one(void (*)(void)) {
     uint64_t before = instructions();
     for (uint64_t i = 0; i < PAGES; i++)
         must(map(SPACE_OWN, AREA + i * PAGE_SIZE, 1, PROT_READ | PROT_WRITE, 0));
@@ -319,8 +284,7 @@ static uint64_t count_map_one(void (*)(void))
 }
 
 /* The base of batches that are one call: the counter itself. */
-static uint64_t count_counter(void (*)(void))
-{
+static uint64_t count_counter(void (*)(void)) {
     uint64_t before = instructions();
     return instructions() - before;
 }
@@ -365,43 +329,35 @@ _Static_assert(PAGES == ROUNDS, "all counts are for as many operations");
 
 /* The smallest count of several batches. One that is not counted goes first:
  * it makes tables, and fills the hart's cache of pages. */
-static uint64_t smallest(uint64_t (*count)(void (*operation)(void)), void (*operation)(void))
-{
+static uint64_t smallest(uint64_t (*count)(void (*operation)(void)), void (*operation)(void)) {
     count(operation);
     uint64_t best = count(operation);
     for (uint64_t i = 1; i < BATCHES; i++) {
         uint64_t next = count(operation);
-        if (next < best)
-            best = next;
+        if (next < best) best = next;
     }
     return best;
 }
 
-static void benchmark_run(const struct benchmark *benchmark)
-{
-    if (benchmark->begin != 0)
-        benchmark->begin(benchmark->partner);
+static void benchmark_run(const struct benchmark *benchmark) {
+    if (benchmark->begin != 0) benchmark->begin(benchmark->partner);
     uint64_t count = smallest(benchmark->count, benchmark->operation);
     uint64_t base = smallest(benchmark->base_count, benchmark->base_operation);
-    if (benchmark->begin != 0)
-        partner_end_all();
+    if (benchmark->begin != 0) partner_end_all();
     printf("BENCH %s %lu\n", benchmark->key, (count - base + ROUNDS / 2) / ROUNDS);
 }
 
 /* Does `instret` count instructions here? */
-static bool counts_exactly(void)
-{
+static bool counts_exactly(void) {
     for (uint64_t i = 0; i < BATCHES; i++) {
         uint64_t before = instructions();
         __asm__ volatile(".rept 1000\n nop\n .endr");
-        if (instructions() - before == 1001)
-            return true;
+        if (instructions() - before == 1001) return true;
     }
     return false;
 }
 
-int main(void)
-{
+int main(void) {
     if (!counts_exactly()) {
         printf("bench: instret does not count instructions; run QEMU with -icount shift=0\n");
         return 1;
@@ -413,7 +369,6 @@ int main(void)
     must(share(SPACE_OWN, HANDLE_SELF, SPACE_OWN, (uint64_t)handle_take(), 1, PROT_READ));
     partner = (uint64_t)handle_take();
     partner_space = (uint64_t)handle_take();
-    for (uint64_t i = 0; i < BENCHMARKS; i++)
-        benchmark_run(&benchmarks[i]);
+    for (uint64_t i = 0; i < BENCHMARKS; i++) benchmark_run(&benchmarks[i]);
     return 0;
 }

@@ -30,8 +30,7 @@ struct date {
  * The date of a day counted from 1 January 1970. Years are counted from
  * March, so that the leap day is a year's last.
  */
-static struct date date_of(uint64_t day)
-{
+static struct date date_of(uint64_t day) {
     day += DAYS_BEFORE_1970;
     uint64_t cycle = day / DAYS_A_CYCLE;
     day %= DAYS_A_CYCLE;
@@ -52,8 +51,7 @@ static struct date date_of(uint64_t day)
     };
 }
 
-int main(void)
-{
+int main(void) {
     const volatile struct clock *clock = (const volatile struct clock *)USER_RTC_PAGE;
 
     if (!page_present(USER_RTC_PAGE)) {

@@ -3,10 +3,8 @@
  */
 #include "print.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     printf("hello from user mode\n");
-    for (int i = 1; i < argc; i++)
-        printf("argument %d: %s\n", i, argv[i]);
+    for (int i = 1; i < argc; i++) printf("argument %d: %s\n", i, argv[i]);
     return 0;
 }

@@ -213,8 +213,7 @@ __asm__("    .macro  one access:vararg\n"
         "    jr      a6\n");
 
 /* The next number of a generator (xorshift; Marsaglia 2003). */
-static uint64_t random_next(uint64_t *state)
-{
+static uint64_t random_next(uint64_t *state) {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;
@@ -223,27 +222,22 @@ static uint64_t random_next(uint64_t *state)
 
 /* Count something that must not be, and print the first few. */
 static void wrong(struct tally *tally, enum column column, const char *what, uint64_t round,
-                  uint64_t value)
-{
+                  uint64_t value) {
     tally->wrong[column]++;
     if (__atomic_fetch_add(&complaints, 1, __ATOMIC_RELAXED) < 5)
         printf("%s-%s, round %lu: %s (%lu)\n", test_names[test], column_names[column], round, what,
                value);
 }
 
-static enum step step_of(uint64_t phase)
-{
+static enum step step_of(uint64_t phase) {
     return phase % STEPS;
 }
 
 /* Is there a phase of this step between the two? */
-static bool touches(uint64_t before, uint64_t after, enum step step)
-{
-    if (after - before >= STEPS)
-        return true;
+static bool touches(uint64_t before, uint64_t after, enum step step) {
+    if (after - before >= STEPS) return true;
     for (uint64_t phase = before; phase <= after; phase++) {
-        if (step_of(phase) == step)
-            return true;
+        if (step_of(phase) == step) return true;
     }
     return false;
 }
@@ -251,51 +245,38 @@ static bool touches(uint64_t before, uint64_t after, enum step step)
 /* The column of an access between two phases; COLUMNS if it met no call, and
  * x was perhaps just getting ready. After a fault it takes a while before the
  * phase is looked at again. */
-static enum column column_of(uint64_t before, uint64_t after, bool faulted)
-{
-    if (touches(before, after, CALL))
-        return OVERLAPS;
-    if (before == after && step_of(before) == OLD)
-        return PRECEDES;
-    if (step_of(before) == NEW && (before == after || faulted))
-        return FOLLOWS;
+static enum column column_of(uint64_t before, uint64_t after, bool faulted) {
+    if (touches(before, after, CALL)) return OVERLAPS;
+    if (before == after && step_of(before) == OLD) return PRECEDES;
+    if (step_of(before) == NEW && (before == after || faulted)) return FOLLOWS;
     return COLUMNS;
 }
 
 /* May an access between these phases fault? */
-static bool may_fault(uint64_t before, uint64_t after)
-{
-    if (test == MAP)
-        return false;
+static bool may_fault(uint64_t before, uint64_t after) {
+    if (test == MAP) return false;
     return before != after || step_of(before) != OLD;
 }
 
 /* May a load, or the code, give `result`: a round's number, or 0, what a fresh
  * page holds? */
-static bool may_see(uint64_t before, uint64_t after, uint64_t result)
-{
-    if (result != 0)
-        return before <= result * STEPS + CALL && after >= result * STEPS + PREPARE;
+static bool may_see(uint64_t before, uint64_t after, uint64_t result) {
+    if (result != 0) return before <= result * STEPS + CALL && after >= result * STEPS + PREPARE;
     switch (test) {
-    case MAP:
-        return before != after || step_of(before) != OLD;
-    case UNMAP:
-        return touches(before, after, PREPARE);
-    default:
-        return false;
+    case MAP: return before != after || step_of(before) != OLD;
+    case UNMAP: return touches(before, after, PREPARE);
+    default: return false;
     }
 }
 
 /* May a store between these phases succeed? */
-static bool may_store(uint64_t before, uint64_t after)
-{
+static bool may_store(uint64_t before, uint64_t after) {
     return test == MAP || before != after || step_of(before) != NEW;
 }
 
 /* Judge one access, and count it. */
 static void judge(struct tally *tally, enum access access, uint64_t before, uint64_t after,
-                  uint64_t result)
-{
+                  uint64_t result) {
     enum column column = column_of(before, after, result == FAULTED);
     bool right = result == FAULTED ? may_fault(before, after)
                  : access == STORE ? may_store(before, after)
@@ -312,8 +293,7 @@ static void judge(struct tally *tally, enum access access, uint64_t before, uint
               before / STEPS, result);
         return;
     }
-    if (column == COLUMNS)
-        return;
+    if (column == COLUMNS) return;
     if (access == STORE && result != FAULTED)
         tally->stored[column]++;
     else if (result == 0 || result == FAULTED)
@@ -323,8 +303,7 @@ static void judge(struct tally *tally, enum access access, uint64_t before, uint
 }
 
 static void judge_all(struct tally *tally, enum access access, const struct record *records,
-                      const struct record *last)
-{
+                      const struct record *last) {
     for (; records != last; records++)
         judge(tally, access, records[0].before, records[1].before, records[0].result);
 }
@@ -335,8 +314,7 @@ static void judge_all(struct tally *tally, enum access access, const struct reco
  * the kernel's queue of used ones, and one that a call frees too early soon
  * comes to us.
  */
-static void fresh_look(struct accessor *self)
-{
+static void fresh_look(struct accessor *self) {
     uint64_t base = SCRATCH + self->word * SCRATCH_STRIDE;
 
     if (map(SPACE_OWN, base, FRESH_PAGES, PROT_READ | PROT_WRITE, MAP_REPLACE) < 0) {
@@ -353,8 +331,7 @@ static void fresh_look(struct accessor *self)
 }
 
 /* One burst of an accessor. */
-static void burst_run(struct accessor *self)
-{
+static void burst_run(struct accessor *self) {
     uint64_t choice = random_next(&self->random);
     struct record *records = self->records;
 
@@ -371,23 +348,19 @@ static void burst_run(struct accessor *self)
 }
 
 /* Some bursts of an accessor; and the caller knows of them. */
-static void bursts_run(struct accessor *self, uint64_t count)
-{
+static void bursts_run(struct accessor *self, uint64_t count) {
     __atomic_fetch_add(&now.bursting, 1, __ATOMIC_RELAXED);
-    for (; count > 0; count--)
-        burst_run(self);
+    for (; count > 0; count--) burst_run(self);
     __atomic_fetch_sub(&now.bursting, 1, __ATOMIC_RELAXED);
 }
 
-static int64_t accessor_run(void *argument)
-{
+static int64_t accessor_run(void *argument) {
     struct accessor *self = argument;
 
     while (!__atomic_load_n(&finished, __ATOMIC_RELAXED)) {
         uint64_t choice = random_next(&self->random);
         if (choice % 4 == 0 && test != CODE) {
-            for (uint64_t i = 0; i < FRESH_TIMES; i++)
-                fresh_look(self);
+            for (uint64_t i = 0; i < FRESH_TIMES; i++) fresh_look(self);
         } else {
             bursts_run(self, choice / 4 % BURSTS_MAX + 1);
         }
@@ -400,42 +373,34 @@ static int64_t accessor_run(void *argument)
 
 /* Say what the caller does next. What it has done is seen before that, and
  * what it does is seen after. */
-static void phase_set(uint64_t round, enum step step)
-{
+static void phase_set(uint64_t round, enum step step) {
     __atomic_store_n(&now.phase, round * STEPS + step, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 /* Let a moment pass. */
-static void spin(uint64_t *random)
-{
+static void spin(uint64_t *random) {
     uint64_t count = random_next(random) % SPINS;
-    for (uint64_t i = 0; i < count; i++)
-        __asm__ volatile("" : : : "memory");
+    for (uint64_t i = 0; i < count; i++) __asm__ volatile("" : : : "memory");
 }
 
 /* Wait for an accessor to be in the middle of a burst, but not for long. */
-static void burst_await(void)
-{
+static void burst_await(void) {
     for (uint64_t i = 0; i < SPINS_MAX; i++) {
-        if (__atomic_load_n(&now.bursting, __ATOMIC_RELAXED) != 0)
-            return;
+        if (__atomic_load_n(&now.bursting, __ATOMIC_RELAXED) != 0) return;
     }
 }
 
 /* A call of the caller must succeed. */
-static void must(int64_t error, const char *what)
-{
-    if (error >= 0)
-        return;
+static void must(int64_t error, const char *what) {
+    if (error >= 0) return;
     printf("litmus: %s: %s\n", what, error_name(error));
     destroy(SPACE_OWN);
 }
 
 /* An access of the caller itself, where program order decides the column.
  * Returns what it gave. */
-static uint64_t caller_access(void)
-{
+static uint64_t caller_access(void) {
     struct record records[2];
 
     if (test == CODE)
@@ -446,8 +411,7 @@ static uint64_t caller_access(void)
 }
 
 /* Write to the window code that returns `value`, 31 bits of it. */
-static void code_write(uint32_t value)
-{
+static void code_write(uint32_t value) {
     volatile uint32_t *code = (volatile uint32_t *)WINDOW;
 
     /* addiw adds a signed number of 12 bits. */
@@ -457,20 +421,17 @@ static void code_write(uint32_t value)
 }
 
 /* Make x ready for a round: its pages are mapped, and tell the round. */
-static void target_prepare(uint64_t round)
-{
+static void target_prepare(uint64_t round) {
     if (test == CODE) {
         must(share(SPACE_OWN, WINDOW, SPACE_OWN, TARGET, 1, PROT_READ | PROT_EXECUTE), "share");
         return;
     }
-    if (test == UNMAP)
-        must(map(SPACE_OWN, TARGET, 1, PROT_READ | PROT_WRITE, 0), "map");
+    if (test == UNMAP) must(map(SPACE_OWN, TARGET, 1, PROT_READ | PROT_WRITE, 0), "map");
     ((volatile uint64_t *)TARGET)[TAG] = round;
 }
 
 /* The call S. */
-static void target_call(void)
-{
+static void target_call(void) {
     if (test == MAP)
         must(map(SPACE_OWN, TARGET, 1, PROT_READ | PROT_WRITE, MAP_REPLACE), "map");
     else
@@ -478,25 +439,21 @@ static void target_call(void)
 }
 
 /* Where old page `index` is in view. */
-static volatile uint64_t *alias_words(uint64_t index)
-{
+static volatile uint64_t *alias_words(uint64_t index) {
     return (volatile uint64_t *)(ALIASES + index * PAGE_SIZE);
 }
 
 /* Get x in view at the next alias before the call, and note in `seen` what the
  * caller has loaded from it. */
-static void alias_make(uint64_t seen[])
-{
+static void alias_make(uint64_t seen[]) {
     must(share(SPACE_OWN, TARGET, SPACE_OWN, (uint64_t)alias_words(alias_count), 1, PROT_READ),
          "share");
-    for (uint64_t i = 0; i <= accessor_count; i++)
-        seen[i] = ((volatile uint64_t *)TARGET)[i];
+    for (uint64_t i = 0; i <= accessor_count; i++) seen[i] = ((volatile uint64_t *)TARGET)[i];
 }
 
 /* The call has returned: what the old page holds now, it holds for ever, and
  * that is at least what was seen before. */
-static void alias_settle(uint64_t round, const uint64_t seen[])
-{
+static void alias_settle(uint64_t round, const uint64_t seen[]) {
     volatile uint64_t *words = alias_words(alias_count);
     volatile uint64_t *fresh = (volatile uint64_t *)TARGET;
     struct alias *alias = &aliases[alias_count++];
@@ -508,8 +465,7 @@ static void alias_settle(uint64_t round, const uint64_t seen[])
             wrong(&caller_tally, PRECEDES, "the old page lacks", round, seen[i]);
         else if (i != TAG && seen[i] != 0)
             caller_tally.stored[PRECEDES]++;
-        if (test != MAP || i == TAG)
-            continue;
+        if (test != MAP || i == TAG) continue;
         uint64_t later = fresh[i];
         if (later != 0 && later <= alias->words[i])
             wrong(&caller_tally, PRECEDES, "the new page holds", round, later);
@@ -517,8 +473,7 @@ static void alias_settle(uint64_t round, const uint64_t seen[])
 }
 
 /* Are the old pages as they were when the calls had returned? Then they go. */
-static void aliases_verify(void)
-{
+static void aliases_verify(void) {
     for (uint64_t index = 0; index < alias_count; index++) {
         const struct alias *alias = &aliases[index];
         for (uint64_t i = 0; i <= accessor_count; i++) {
@@ -534,8 +489,7 @@ static void aliases_verify(void)
 
 /* The caller's own access; `expected` is the only right result. What is of an
  * earlier round is stale: it follows the call of that. */
-static void caller_expect(enum column column, uint64_t round, uint64_t expected)
-{
+static void caller_expect(enum column column, uint64_t round, uint64_t expected) {
     uint64_t result = caller_access();
 
     if (result != expected)
@@ -548,47 +502,39 @@ static void caller_expect(enum column column, uint64_t round, uint64_t expected)
 }
 
 /* One round, from PREPARE to NEW. */
-static void round_run(uint64_t round, uint64_t *random)
-{
+static void round_run(uint64_t round, uint64_t *random) {
     uint64_t seen[1 + ACCESSORS_MAX];
     bool in_view = test != CODE && round % 2 == 0;
 
-    if (test == CODE)
-        code_write((uint32_t)round);
+    if (test == CODE) code_write((uint32_t)round);
     phase_set(round, PREPARE);
     target_prepare(round);
     phase_set(round, OLD);
     burst_await();
     spin(random);
     caller_expect(PRECEDES, round, round);
-    if (in_view)
-        alias_make(seen);
+    if (in_view) alias_make(seen);
     phase_set(round, CALL);
     target_call();
     phase_set(round, NEW);
-    if (in_view)
-        alias_settle(round, seen);
+    if (in_view) alias_settle(round, seen);
     if (test == MAP || round % 4 == 0 || round == rounds) /* a fault takes its time */
         caller_expect(FOLLOWS, round, test == MAP ? 0 : FAULTED);
     spin(random);
-    if (alias_count == ALIASES_MAX || round == rounds)
-        aliases_verify();
+    if (alias_count == ALIASES_MAX || round == rounds) aliases_verify();
 }
 
-static int64_t caller_run(void *argument)
-{
+static int64_t caller_run(void *argument) {
     uint64_t random = *(uint64_t *)argument;
 
-    for (uint64_t round = 1; round <= rounds; round++)
-        round_run(round, &random);
+    for (uint64_t round = 1; round <= rounds; round++) round_run(round, &random);
     __atomic_store_n(&finished, 1, __ATOMIC_RELAXED);
     return 0;
 }
 
 /* Let an executor go on that has faulted on x. Any other fault is a bug: then
  * all ends. */
-static void fault_serve(uint64_t executor, const struct executor_info *info)
-{
+static void fault_serve(uint64_t executor, const struct executor_info *info) {
     bool expected = info->fault_cause == FAULT_FETCH || info->fault_cause == FAULT_LOAD ||
                     info->fault_cause == FAULT_STORE;
 
@@ -602,27 +548,22 @@ static void fault_serve(uint64_t executor, const struct executor_info *info)
 }
 
 /* Serve the faults of a thread. Returns whether it has ended. */
-static bool thread_serve(struct thread *thread)
-{
+static bool thread_serve(struct thread *thread) {
     struct executor_info info;
 
-    if (!child_settled(thread_handle(thread), &info))
-        return false;
-    if (info.state & STATE_TERMINATED)
-        return true;
+    if (!child_settled(thread_handle(thread), &info)) return false;
+    if (info.state & STATE_TERMINATED) return true;
     fault_serve(thread_handle(thread), &info);
     return false;
 }
 
 /* Serve faults until all threads have ended. */
-static void threads_serve(void)
-{
+static void threads_serve(void) {
     for (;;) {
         bool ended = thread_serve(caller);
         for (uint64_t i = 0; i < accessor_count; i++)
             ended = thread_serve(accessors[i].thread) && ended;
-        if (ended)
-            return;
+        if (ended) return;
         park(EVENT_CHILD, DEADLINE_NONE);
     }
 }
@@ -636,17 +577,14 @@ struct errand {
     void *argument;
 };
 
-static int64_t errand_run(void *argument)
-{
+static int64_t errand_run(void *argument) {
     struct errand errand = *(struct errand *)argument;
 
-    while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) == 0)
-        sleep_ms(1);
+    while (__atomic_load_n(&go, __ATOMIC_ACQUIRE) == 0) sleep_ms(1);
     return errand.function(errand.argument);
 }
 
-static struct thread *supervised_create(struct errand *errand)
-{
+static struct thread *supervised_create(struct errand *errand) {
     struct thread *thread = 0;
 
     must(thread_create(errand_run, errand, &thread), "thread_create");
@@ -655,8 +593,7 @@ static struct thread *supervised_create(struct errand *errand)
 }
 
 /* Run all rounds of `test`. */
-static void test_run(void)
-{
+static void test_run(void) {
     static struct errand errands[1 + ACCESSORS_MAX];
     uint64_t random = time_now() | 1;
 
@@ -666,10 +603,8 @@ static void test_run(void)
     caller_tally = (struct tally){0};
     now.phase = 1 * STEPS + PREPARE;
     must(map(SPACE_OWN, DULL, DULL_PAGES, PROT_READ, 0), "map");
-    if (test == MAP)
-        must(map(SPACE_OWN, TARGET, 1, PROT_READ | PROT_WRITE, 0), "map");
-    if (test == CODE)
-        must(map(SPACE_OWN, WINDOW, 1, PROT_READ | PROT_WRITE, 0), "map");
+    if (test == MAP) must(map(SPACE_OWN, TARGET, 1, PROT_READ | PROT_WRITE, 0), "map");
+    if (test == CODE) must(map(SPACE_OWN, WINDOW, 1, PROT_READ | PROT_WRITE, 0), "map");
 
     errands[0] = (struct errand){caller_run, &random};
     caller = supervised_create(&errands[0]);
@@ -682,16 +617,14 @@ static void test_run(void)
     __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
     threads_serve();
     thread_join(caller, 0);
-    for (uint64_t i = 0; i < accessor_count; i++)
-        thread_join(accessors[i].thread, 0);
+    for (uint64_t i = 0; i < accessor_count; i++) thread_join(accessors[i].thread, 0);
     unmap(SPACE_OWN, TARGET, 1);
     unmap(SPACE_OWN, WINDOW, 1);
     unmap(SPACE_OWN, DULL, DULL_PAGES);
 }
 
 /* Add what one thread has seen in a column to `sum`. */
-static void tally_add(struct tally *sum, const struct tally *tally, enum column column)
-{
+static void tally_add(struct tally *sum, const struct tally *tally, enum column column) {
     sum->old[column] += tally->old[column];
     sum->new[column] += tally->new[column];
     sum->stored[column] += tally->stored[column];
@@ -700,27 +633,22 @@ static void tally_add(struct tally *sum, const struct tally *tally, enum column 
 
 /* Have the outcomes that are right been seen? With one hart, nothing ever
  * overlaps a call. */
-static bool is_witnessed(const struct tally *sum, enum column column)
-{
+static bool is_witnessed(const struct tally *sum, enum column column) {
     switch (column) {
-    case PRECEDES:
-        return sum->old[column] != 0;
-    case FOLLOWS:
-        return sum->new[column] != 0;
+    case PRECEDES: return sum->old[column] != 0;
+    case FOLLOWS: return sum->new[column] != 0;
     default:
         return (sum->old[column] != 0 && sum->new[column] != 0) || info_page()->hart_count == 1;
     }
 }
 
 /* Report on a column of `test`. Returns whether it passes. */
-static bool cell_report(enum column column, bool lenient)
-{
+static bool cell_report(enum column column, bool lenient) {
     struct tally sum = {0};
     char cell[32];
 
     tally_add(&sum, &caller_tally, column);
-    for (uint64_t i = 0; i < accessor_count; i++)
-        tally_add(&sum, &accessors[i].tally, column);
+    for (uint64_t i = 0; i < accessor_count; i++) tally_add(&sum, &accessors[i].tally, column);
     bool witnessed = is_witnessed(&sum, column);
     bool passes = sum.wrong[column] == 0 && (witnessed || lenient);
     snprintf(cell, sizeof(cell), "%s-%s", test_names[test], column_names[column]);
@@ -733,8 +661,7 @@ static bool cell_report(enum column column, bool lenient)
 }
 
 /* Is this cell wanted? `wanted` is its name, or that of its test, or "all". */
-static bool is_wanted(const char *wanted, enum column column)
-{
+static bool is_wanted(const char *wanted, enum column column) {
     char cell[32];
 
     snprintf(cell, sizeof(cell), "%s-%s", test_names[test], column_names[column]);
@@ -743,25 +670,20 @@ static bool is_wanted(const char *wanted, enum column column)
 }
 
 /* Run `test` if any cell of it is wanted. Adds to the cells run and passed. */
-static void test_judge(const char *wanted, bool lenient, uint64_t *run, uint64_t *passed)
-{
+static void test_judge(const char *wanted, bool lenient, uint64_t *run, uint64_t *passed) {
     bool any = false;
 
-    for (enum column column = 0; column < COLUMNS; column++)
-        any = any || is_wanted(wanted, column);
-    if (!any)
-        return;
+    for (enum column column = 0; column < COLUMNS; column++) any = any || is_wanted(wanted, column);
+    if (!any) return;
     test_run();
     for (enum column column = 0; column < COLUMNS; column++) {
-        if (!is_wanted(wanted, column))
-            continue;
+        if (!is_wanted(wanted, column)) continue;
         *run += 1;
         *passed += cell_report(column, lenient);
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     const char *wanted = "all";
     int64_t count = ROUNDS;
     bool lenient = argc > 1 && strcmp(argv[argc - 1], "lenient") == 0;
@@ -773,17 +695,14 @@ int main(int argc, char **argv)
         count = ROUNDS;
     else if (argc > 1)
         argc--;
-    if (argc > 1)
-        wanted = argv[1];
+    if (argc > 1) wanted = argv[1];
     rounds = count;
     accessor_count = info_page()->hart_count - 1;
-    if (accessor_count == 0)
-        accessor_count = 1;
+    if (accessor_count == 0) accessor_count = 1;
 
     uint64_t begin = time_now();
     if (argc <= 2 && count > 0 && count < 0x7fffffff) {
-        for (test = 0; test < TESTS; test++)
-            test_judge(wanted, lenient, &run, &passed);
+        for (test = 0; test < TESTS; test++) test_judge(wanted, lenient, &run, &passed);
     }
     if (run == 0) {
         printf("usage: litmus [all|map|unmap|code][-precedes|-follows|-overlaps] [ROUNDS] "

@@ -11,19 +11,16 @@
 
 #define SETTLE_MS 30
 
-static void print_pages(const char *what, uint64_t pages)
-{
+static void print_pages(const char *what, uint64_t pages) {
     printf("%-22s %9lu pages %9lu KiB\n", what, pages, pages * PAGE_SIZE >> 10);
 }
 
-int main(void)
-{
+int main(void) {
     const volatile struct info_page *info = info_page();
     uint64_t cached = 0;
 
     sleep_ms(SETTLE_MS);
-    for (uint64_t hart = 0; hart < info->hart_count; hart++)
-        cached += info->pages_cached[hart];
+    for (uint64_t hart = 0; hart < info->hart_count; hart++) cached += info->pages_cached[hart];
     uint64_t shared = info->pages_shared_free;
 
     print_pages("managed", info->pages_total);

@@ -59,8 +59,7 @@ struct pager {
 };
 
 /* Word `index` of the file. */
-static uint64_t file_word(uint64_t index)
-{
+static uint64_t file_word(uint64_t index) {
     return index << 32 | (index ^ 0x5a5a5a5a);
 }
 
@@ -68,40 +67,32 @@ static uint64_t file_word(uint64_t index)
  * What the child does. It has no thread control block, so it must not use
  * mutexes and the like. Ends with the number of words that were wrong.
  */
-static void child_run(void)
-{
+static void child_run(void) {
     const volatile uint64_t *file = (const volatile uint64_t *)FILE_ADDRESS;
     volatile uint64_t *note = notes;
     uint64_t wrong = 0;
 
-    for (uint64_t i = 0; i < FILE_PAGES * WORDS_A_PAGE; i++)
-        wrong += file[i] != file_word(i);
-    for (uint64_t i = 0; i < NOTES; i++)
-        wrong += note[i] != i;
+    for (uint64_t i = 0; i < FILE_PAGES * WORDS_A_PAGE; i++) wrong += file[i] != file_word(i);
+    for (uint64_t i = 0; i < NOTES; i++) wrong += note[i] != i;
 
     /* Write to the second page only: the first must stay shared. */
-    for (uint64_t i = WORDS_A_PAGE; i < NOTES; i++)
-        note[i] = ~i;
-    for (uint64_t i = 0; i < NOTES; i++)
-        wrong += note[i] != (i < WORDS_A_PAGE ? i : ~i);
+    for (uint64_t i = WORDS_A_PAGE; i < NOTES; i++) note[i] = ~i;
+    for (uint64_t i = 0; i < NOTES; i++) wrong += note[i] != (i < WORDS_A_PAGE ? i : ~i);
     terminate(wrong);
 }
 
-static bool is_between(uint64_t address, uint64_t low, uint64_t high)
-{
+static bool is_between(uint64_t address, uint64_t low, uint64_t high) {
     return address >= low && address < high;
 }
 
 /* Show the child a page of ours at the same address. */
-static int64_t page_show(struct pager *pager, uint64_t page, uint64_t prot)
-{
+static int64_t page_show(struct pager *pager, uint64_t page, uint64_t prot) {
     return share(SPACE_OWN, page, pager->space, page, 1, prot);
 }
 
 /* Give the child a page of its own with the contents that we put into the
  * window. What it had there goes away first. */
-static int64_t page_give(struct pager *pager, uint64_t page, uint64_t prot)
-{
+static int64_t page_give(struct pager *pager, uint64_t page, uint64_t prot) {
     unmap(pager->space, page, 1);
     int64_t error = share(SPACE_OWN, WINDOW, pager->space, page, 1, prot);
     unmap(SPACE_OWN, WINDOW, 1);
@@ -109,95 +100,67 @@ static int64_t page_give(struct pager *pager, uint64_t page, uint64_t prot)
 }
 
 /* Make a zeroed page in the window. */
-static int64_t window_open(void)
-{
+static int64_t window_open(void) {
     return map(SPACE_OWN, WINDOW, 1, PROT_READ | PROT_WRITE, 0);
 }
 
-static int64_t repair_stack(struct pager *pager, uint64_t page)
-{
+static int64_t repair_stack(struct pager *pager, uint64_t page) {
     int64_t error = window_open();
-    if (error < 0)
-        return error;
+    if (error < 0) return error;
     return page_give(pager, page, PROT_READ | PROT_WRITE);
 }
 
-static int64_t repair_file(struct pager *pager, uint64_t page)
-{
+static int64_t repair_file(struct pager *pager, uint64_t page) {
     uint64_t *words = (uint64_t *)WINDOW;
     uint64_t first = (page - FILE_ADDRESS) / sizeof(uint64_t);
     int64_t error = window_open();
-    if (error < 0)
-        return error;
-    for (uint64_t i = 0; i < WORDS_A_PAGE; i++)
-        words[i] = file_word(first + i);
+    if (error < 0) return error;
+    for (uint64_t i = 0; i < WORDS_A_PAGE; i++) words[i] = file_word(first + i);
     return page_give(pager, page, PROT_READ);
 }
 
 /* The child stores to a page that it may share with us: copy it. */
-static int64_t repair_copy(struct pager *pager, uint64_t page)
-{
+static int64_t repair_copy(struct pager *pager, uint64_t page) {
     int64_t error = window_open();
-    if (error < 0)
-        return error;
+    if (error < 0) return error;
     memcpy((void *)WINDOW, (const void *)page, PAGE_SIZE);
     return page_give(pager, page, PROT_READ | PROT_WRITE);
 }
 
 /* Which page belongs where the child faulted? Returns REPAIRS if none does:
  * then the child has done wrong. */
-static enum repair repair_kind(const struct executor_info *info)
-{
+static enum repair repair_kind(const struct executor_info *info) {
     uint64_t address = info->fault_address;
     uint64_t cause = info->fault_cause;
 
-    if (cause != FAULT_FETCH && cause != FAULT_LOAD && cause != FAULT_STORE)
-        return REPAIRS;
+    if (cause != FAULT_FETCH && cause != FAULT_LOAD && cause != FAULT_STORE) return REPAIRS;
     if (cause == FAULT_STORE) {
-        if (is_between(address, (uint64_t)notes, (uint64_t)(notes + NOTES)))
-            return NOTES_COPIED;
-        if (!is_between(address, USER_STACK_LOW, USER_STACK_HIGH))
-            return REPAIRS;
+        if (is_between(address, (uint64_t)notes, (uint64_t)(notes + NOTES))) return NOTES_COPIED;
+        if (!is_between(address, USER_STACK_LOW, USER_STACK_HIGH)) return REPAIRS;
     }
-    if (is_between(address, (uint64_t)image_start, (uint64_t)constants_start))
-        return CODE;
-    if (is_between(address, (uint64_t)constants_start, (uint64_t)variables_start))
-        return CONSTANTS;
-    if (is_between(address, (uint64_t)notes, (uint64_t)(notes + NOTES)))
-        return NOTES_SHARED;
+    if (is_between(address, (uint64_t)image_start, (uint64_t)constants_start)) return CODE;
+    if (is_between(address, (uint64_t)constants_start, (uint64_t)variables_start)) return CONSTANTS;
+    if (is_between(address, (uint64_t)notes, (uint64_t)(notes + NOTES))) return NOTES_SHARED;
     if (is_between(address, USER_STACK_HIGH - CHILD_STACK_PAGES * PAGE_SIZE, USER_STACK_HIGH))
         return STACK;
-    if (is_between(address, FILE_ADDRESS, FILE_ADDRESS + FILE_PAGES * PAGE_SIZE))
-        return FILE;
+    if (is_between(address, FILE_ADDRESS, FILE_ADDRESS + FILE_PAGES * PAGE_SIZE)) return FILE;
     return REPAIRS;
 }
 
 /* Map what the child missed. Returns 0, or an error after a message. */
-static int64_t pager_repair(struct pager *pager, const struct executor_info *info)
-{
+static int64_t pager_repair(struct pager *pager, const struct executor_info *info) {
     uint64_t page = info->fault_address & -(uint64_t)PAGE_SIZE;
     enum repair kind = repair_kind(info);
     int64_t error = -EFAULT;
 
     switch (kind) {
-    case CODE:
-        error = page_show(pager, page, PROT_READ | PROT_EXECUTE);
-        break;
+    case CODE: error = page_show(pager, page, PROT_READ | PROT_EXECUTE); break;
     case CONSTANTS:
-    case NOTES_SHARED:
-        error = page_show(pager, page, PROT_READ);
-        break;
-    case NOTES_COPIED:
-        error = repair_copy(pager, page);
-        break;
-    case STACK:
-        error = repair_stack(pager, page);
-        break;
-    case FILE:
-        error = repair_file(pager, page);
-        break;
-    case REPAIRS:
-        break;
+    case NOTES_SHARED: error = page_show(pager, page, PROT_READ); break;
+    case NOTES_COPIED: error = repair_copy(pager, page); break;
+    case STACK: error = repair_stack(pager, page); break;
+    case FILE: error = repair_file(pager, page); break;
+    case REPAIRS: break;
     }
     if (error < 0) {
         printf("pager: no repair for a %s 0x%lx, pc 0x%lx: %s\n", fault_name(info->fault_cause),
@@ -209,38 +172,29 @@ static int64_t pager_repair(struct pager *pager, const struct executor_info *inf
 }
 
 /* Make the child: an empty space, an executor that we supervise. */
-static int64_t pager_create(struct pager *pager)
-{
+static int64_t pager_create(struct pager *pager) {
     int64_t space = handle_take();
     int64_t executor = handle_take();
-    if (space < 0 || executor < 0)
-        return -ENOMEM;
+    if (space < 0 || executor < 0) return -ENOMEM;
     *pager = (struct pager){.space = space, .executor = executor};
 
     int64_t error = create_space(space);
-    if (error == 0)
-        error = create_executor(space, executor);
-    if (error == 0)
-        error = supervise(executor, thread_handle(thread_self()));
-    if (error == 0)
-        error = start(executor, (uint64_t)child_run, USER_STACK_HIGH, 0);
+    if (error == 0) error = create_executor(space, executor);
+    if (error == 0) error = supervise(executor, thread_handle(thread_self()));
+    if (error == 0) error = start(executor, (uint64_t)child_run, USER_STACK_HIGH, 0);
     return error;
 }
 
 /* Serve the child's faults until it ends. Returns what it ended with, or an
  * error. */
-static int64_t pager_run(struct pager *pager)
-{
+static int64_t pager_run(struct pager *pager) {
     struct executor_info info;
 
     for (;;) {
-        while (!child_settled(pager->executor, &info))
-            park(EVENT_CHILD, DEADLINE_NONE);
-        if (info.state & STATE_TERMINATED)
-            return info.status;
+        while (!child_settled(pager->executor, &info)) park(EVENT_CHILD, DEADLINE_NONE);
+        if (info.state & STATE_TERMINATED) return info.status;
         int64_t error = pager_repair(pager, &info);
-        if (error == 0)
-            error = resume(pager->executor);
+        if (error == 0) error = resume(pager->executor);
         if (error < 0) {
             destroy(pager->space);
             return error;
@@ -248,12 +202,10 @@ static int64_t pager_run(struct pager *pager)
     }
 }
 
-int main(void)
-{
+int main(void) {
     struct pager pager;
 
-    for (uint64_t i = 0; i < NOTES; i++)
-        notes[i] = i;
+    for (uint64_t i = 0; i < NOTES; i++) notes[i] = i;
 
     int64_t error = pager_create(&pager);
     if (error < 0) {
@@ -265,8 +217,7 @@ int main(void)
         printf("%-24s %3lu pages\n", repair_names[kind], pager.repaired[kind]);
 
     uint64_t changed = 0;
-    for (uint64_t i = 0; i < NOTES; i++)
-        changed += notes[i] != i;
+    for (uint64_t i = 0; i < NOTES; i++) changed += notes[i] != i;
     handle_drop(pager.executor);
     handle_drop(pager.space);
 

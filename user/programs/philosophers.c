@@ -32,26 +32,21 @@ static bool wrong; /* two neighbours ate at the same time */
 
 static int64_t meals = MEALS;
 
-static uint64_t left_of(uint64_t seat)
-{
+static uint64_t left_of(uint64_t seat) {
     return seat == 0 ? SEATS - 1 : seat - 1;
 }
 
-static uint64_t right_of(uint64_t seat)
-{
+static uint64_t right_of(uint64_t seat) {
     return seat == SEATS - 1 ? 0 : seat + 1;
 }
 
 /* True if `neighbour` keeps the one at `seat` from eating. */
-static bool in_the_way(uint64_t seat, uint64_t neighbour)
-{
-    if (eating[neighbour])
-        return true;
+static bool in_the_way(uint64_t seat, uint64_t neighbour) {
+    if (eating[neighbour]) return true;
     return hungry_since[neighbour] != 0 && hungry_since[neighbour] < hungry_since[seat];
 }
 
-static void take_forks(uint64_t seat)
-{
+static void take_forks(uint64_t seat) {
     mutex_lock(&table);
     hungry_since[seat] = ++tickets;
     while (in_the_way(seat, left_of(seat)) || in_the_way(seat, right_of(seat))) {
@@ -63,11 +58,9 @@ static void take_forks(uint64_t seat)
     mutex_unlock(&table);
 }
 
-static void put_forks(uint64_t seat)
-{
+static void put_forks(uint64_t seat) {
     mutex_lock(&table);
-    if (eating[left_of(seat)] || eating[right_of(seat)])
-        wrong = true;
+    if (eating[left_of(seat)] || eating[right_of(seat)]) wrong = true;
     eating[seat] = false;
     eaten[seat]++;
     condition_signal(&forks_free[left_of(seat)]);
@@ -76,14 +69,12 @@ static void put_forks(uint64_t seat)
 }
 
 /* Let some time pass. */
-static void eat(void)
-{
+static void eat(void) {
     for (volatile int bite = 0; bite < 1000; bite++)
         ;
 }
 
-static int64_t run_philosopher(void *argument)
-{
+static int64_t run_philosopher(void *argument) {
     uint64_t seat = (uint64_t)argument;
 
     for (int64_t meal = 0; meal < meals; meal++) {
@@ -94,8 +85,7 @@ static int64_t run_philosopher(void *argument)
     return 0;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct thread *philosophers[SEATS];
 
     if (argc > 2 || (argc == 2 && !string_number(argv[1], &meals)) || meals < 1) {

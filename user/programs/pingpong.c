@@ -20,8 +20,7 @@ static int64_t rounds = ROUNDS;
 
 /* The second executor: answer each ping. The argument is the thread that sends
  * them. */
-static int64_t answer(void *argument)
-{
+static int64_t answer(void *argument) {
     uint64_t other = thread_handle(argument);
 
     for (int64_t i = 0; i < rounds; i++) {
@@ -31,8 +30,7 @@ static int64_t answer(void *argument)
     return rounds;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct thread *partner;
     int64_t answered;
 

@@ -8,8 +8,7 @@
 #include "string.h"
 #include "time.h"
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int64_t status = 0;
 
     if (argc > 2 || (argc == 2 && !string_number(argv[1], &status)) || status < 0 || status > 255) {

@@ -49,24 +49,20 @@ struct filter {
 /* Set by main when it has seen enough. */
 static uint32_t enough;
 
-static struct queue *queue_create(void)
-{
+static struct queue *queue_create(void) {
     struct queue *queue = calloc(1, sizeof(*queue));
 
-    if (queue != 0)
-        queue->empty.count = QUEUE_LENGTH;
+    if (queue != 0) queue->empty.count = QUEUE_LENGTH;
     return queue;
 }
 
-static void queue_put(struct queue *queue, uint64_t number)
-{
+static void queue_put(struct queue *queue, uint64_t number) {
     semaphore_wait(&queue->empty);
     queue->numbers[queue->put++ % QUEUE_LENGTH] = number;
     semaphore_post(&queue->filled);
 }
 
-static uint64_t queue_take(struct queue *queue)
-{
+static uint64_t queue_take(struct queue *queue) {
     semaphore_wait(&queue->filled);
     uint64_t number = queue->numbers[queue->take++ % QUEUE_LENGTH];
     semaphore_post(&queue->empty);
@@ -74,8 +70,7 @@ static uint64_t queue_take(struct queue *queue)
 }
 
 /* The thread that all numbers come from. */
-static int64_t run_source(void *argument)
-{
+static int64_t run_source(void *argument) {
     /* Relaxed: nothing else hangs on it, and a few numbers more do no harm. */
     for (uint64_t number = 2; !__atomic_load_n(&enough, __ATOMIC_RELAXED); number++)
         queue_put(argument, number);
@@ -83,26 +78,22 @@ static int64_t run_source(void *argument)
     return 0;
 }
 
-static int64_t run_filter(void *argument)
-{
+static int64_t run_filter(void *argument) {
     struct filter *filter = argument;
     uint64_t number;
 
     do {
         number = queue_take(filter->from);
-        if (number == 0 || number % filter->prime != 0)
-            queue_put(filter->to, number);
+        if (number == 0 || number % filter->prime != 0) queue_put(filter->to, number);
     } while (number != 0);
     return 0;
 }
 
 /* Put a filter for `prime` behind the queue `from`. Returns the queue that it
  * puts into, or 0 if there is no memory. */
-static struct queue *filter_add(struct filter *filter, uint64_t prime, struct queue *from)
-{
+static struct queue *filter_add(struct filter *filter, uint64_t prime, struct queue *from) {
     struct queue *to = queue_create();
-    if (to == 0)
-        return 0;
+    if (to == 0) return 0;
     *filter = (struct filter){.prime = prime, .from = from, .to = to};
     if (thread_create(run_filter, filter, &filter->thread) < 0) {
         free(to);
@@ -113,8 +104,7 @@ static struct queue *filter_add(struct filter *filter, uint64_t prime, struct qu
 
 /* Print the numbers in rows. A row is written at once, since other programs may
  * be writing too. */
-static void print_prime(uint64_t prime, bool last)
-{
+static void print_prime(uint64_t prime, bool last) {
     static char row[80];
     static int length;
 
@@ -126,15 +116,13 @@ static void print_prime(uint64_t prime, bool last)
 }
 
 /* Let all threads come to their end: `last` is the end of the pipeline. */
-static void pipeline_drain(struct queue *last)
-{
+static void pipeline_drain(struct queue *last) {
     __atomic_store_n(&enough, 1, __ATOMIC_RELAXED);
     while (queue_take(last) != 0)
         ;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static struct filter filters[PRIMES_MAX];
     struct thread *source;
     int64_t wanted = PRIMES;
@@ -154,8 +142,7 @@ int main(int argc, char **argv)
     while (found < wanted) {
         uint64_t prime = queue_take(last);
         struct queue *next = filter_add(&filters[found], prime, last);
-        if (next == 0)
-            break;
+        if (next == 0) break;
         last = next;
         found++;
         print_prime(prime, found == wanted);
@@ -167,7 +154,6 @@ int main(int argc, char **argv)
         free(filters[i].to);
     }
     free(first);
-    if (found < wanted)
-        printf("primes: no memory after %ld of them\n", found);
+    if (found < wanted) printf("primes: no memory after %ld of them\n", found);
     return found < wanted;
 }

@@ -160,121 +160,90 @@ struct dice {
     uint64_t given;  /* handles that the keeper has given */
 };
 
-static uint64_t pick(struct dice *dice, uint64_t below)
-{
+static uint64_t pick(struct dice *dice, uint64_t below) {
     return (random_next(&dice->random) >> 16) % below;
 }
 
 static void caller_run(struct control *control);
 
 /* Any number at all. */
-static uint64_t draw_wild(struct dice *dice)
-{
-    if (pick(dice, 2) == 0)
-        return edges[pick(dice, EDGES)];
+static uint64_t draw_wild(struct dice *dice) {
+    if (pick(dice, 2) == 0) return edges[pick(dice, EDGES)];
     return random_next(&dice->random) >> pick(dice, 64);
 }
 
 /* A page where handles are, or may be. */
-static uint64_t draw_handle(struct dice *dice)
-{
+static uint64_t draw_handle(struct dice *dice) {
     return POOL_HANDLES + pick(dice, dice->given + POOL_MADE) * PAGE_SIZE;
 }
 
-static uint64_t draw_new(struct dice *dice)
-{
+static uint64_t draw_new(struct dice *dice) {
     return POOL_HANDLES + (dice->given + pick(dice, POOL_MADE)) * PAGE_SIZE;
 }
 
-static uint64_t draw_memory(struct dice *dice)
-{
+static uint64_t draw_memory(struct dice *dice) {
     return POOL_MEMORY + pick(dice, POOL_PAGES) * PAGE_SIZE;
 }
 
 /* A valid argument of this kind, or one that might be. */
-static uint64_t draw_valid(struct dice *dice, enum kind kind)
-{
+static uint64_t draw_valid(struct dice *dice, enum kind kind) {
     switch (kind) {
-    case SPACE:
-        return pick(dice, 2) == 0 ? SPACE_OWN : draw_handle(dice);
-    case EXECUTOR:
-        return draw_handle(dice);
-    case PLACE:
-        return pick(dice, 4) == 0 ? draw_handle(dice) : draw_memory(dice);
-    case NEW:
-        return draw_new(dice);
-    case GIVEN:
-        return POOL_HANDLES + pick(dice, dice->given) * PAGE_SIZE;
+    case SPACE: return pick(dice, 2) == 0 ? SPACE_OWN : draw_handle(dice);
+    case EXECUTOR: return draw_handle(dice);
+    case PLACE: return pick(dice, 4) == 0 ? draw_handle(dice) : draw_memory(dice);
+    case NEW: return draw_new(dice);
+    case GIVEN: return POOL_HANDLES + pick(dice, dice->given) * PAGE_SIZE;
     case FREE: /* not for a handle among those that we give */
         return pick(dice, 4) == 0 ? draw_new(dice) : draw_memory(dice);
-    case MEMORY:
-        return draw_memory(dice);
-    case PAGES:
-        return pick(dice, 64) == 0 ? MAP_PAGES_MAX : 1 + pick(dice, 1 + pick(dice, 8));
-    case PROT:
-        return pick(dice, 8) == 0 ? pick(dice, 8) : 1 + 2 * pick(dice, 3);
-    case FLAGS:
-        return pick(dice, 2);
-    case PC:
-        return pick(dice, 16) != 0 ? (uint64_t)caller_run : draw_memory(dice);
+    case MEMORY: return draw_memory(dice);
+    case PAGES: return pick(dice, 64) == 0 ? MAP_PAGES_MAX : 1 + pick(dice, 1 + pick(dice, 8));
+    case PROT: return pick(dice, 8) == 0 ? pick(dice, 8) : 1 + 2 * pick(dice, 3);
+    case FLAGS: return pick(dice, 2);
+    case PC: return pick(dice, 16) != 0 ? (uint64_t)caller_run : draw_memory(dice);
     case STACK: /* below what the caller itself uses */
         return STACK_OF(dice->caller) + (1 + pick(dice, 2)) * PAGE_SIZE / 4;
-    case CONTROL:
-        return CONTROL_OF(dice->caller);
-    case EVENTS:
-        return 1 + pick(dice, 255);
-    default:
-        return draw_wild(dice);
+    case CONTROL: return CONTROL_OF(dice->caller);
+    case EVENTS: return 1 + pick(dice, 255);
+    default: return draw_wild(dice);
     }
 }
 
 /* An argument of this kind: mostly valid, often nearly, sometimes wild. */
-static uint64_t draw(struct dice *dice, enum kind kind)
-{
+static uint64_t draw(struct dice *dice, enum kind kind) {
     uint64_t choice = pick(dice, 32);
     uint64_t value = draw_valid(dice, kind);
 
     if (kind == LENGTH) /* few bytes for the console, or far too many */
         return choice < 8 ? 0 : 257 + random_next(&dice->random) % 1000;
-    if (choice == 0)
-        return draw_wild(dice);
-    if (choice == 1)
-        return value + 1;
-    if (choice == 2)
-        return value ^ 1ul << pick(dice, 64);
+    if (choice == 0) return draw_wild(dice);
+    if (choice == 1) return value + 1;
+    if (choice == 2) return value ^ 1ul << pick(dice, 64);
     return value;
 }
 
 /* The number of a call, by weight. */
-static uint64_t draw_call(struct dice *dice)
-{
+static uint64_t draw_call(struct dice *dice) {
     uint64_t sum = 0;
-    for (uint64_t number = 0; number <= CALL_COUNT; number++)
-        sum += calls[number].weight;
+    for (uint64_t number = 0; number <= CALL_COUNT; number++) sum += calls[number].weight;
 
     uint64_t choice = pick(dice, sum);
     uint64_t number = 0;
-    while (choice >= calls[number].weight)
-        choice -= calls[number++].weight;
+    while (choice >= calls[number].weight) choice -= calls[number++].weight;
     if (number == CALL_COUNT)
         number = pick(dice, 8) == 0 ? draw_wild(dice) : pick(dice, 6) + CALL_COUNT;
     return number == CALL_COUNT + 5 ? 0 : number;
 }
 
 /* Make one random call. */
-static void call_random(struct dice *dice)
-{
+static void call_random(struct dice *dice) {
     uint64_t number = draw_call(dice);
     uint64_t row = number < CALL_COUNT ? number : CALL_COUNT;
     uint64_t arguments[6];
     uint64_t soon = time_now() + pick(dice, PARK_TICKS);
 
-    for (uint64_t i = 0; i < 6; i++)
-        arguments[i] = draw(dice, calls[row].kinds[i]);
-    if (number == CALL_PARK)
-        arguments[1] = soon;
-    if (number == CALL_PARK_IF || number == CALL_PARK_AND_SWAP)
-        arguments[2] = soon;
+    for (uint64_t i = 0; i < 6; i++) arguments[i] = draw(dice, calls[row].kinds[i]);
+    if (number == CALL_PARK) arguments[1] = soon;
+    if (number == CALL_PARK_IF || number == CALL_PARK_AND_SWAP) arguments[2] = soon;
     call_any(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
              arguments[5]);
 }
@@ -284,8 +253,7 @@ static void call_random(struct dice *dice)
  * variables but those on its stack and its control page. Calls start more such
  * executors, which take part in the run.
  */
-static void caller_run(struct control *control)
-{
+static void caller_run(struct control *control) {
     uint64_t run = __atomic_load_n(&control->run, __ATOMIC_RELAXED);
     struct dice dice = {
         .random = control->random ^ run * 0x9e3779b97f4a7c15,
@@ -293,12 +261,10 @@ static void caller_run(struct control *control)
         .given = control->given,
     };
 
-    if (dice.random == 0)
-        dice.random = 1;
+    if (dice.random == 0) dice.random = 1;
     while (run != 0 && __atomic_load_n(&control->run, __ATOMIC_RELAXED) == run) {
         /* Never above the budget, even for a moment: the keeper reads it. */
-        if (__atomic_load_n(&control->calls, __ATOMIC_RELAXED) >= control->budget)
-            break;
+        if (__atomic_load_n(&control->calls, __ATOMIC_RELAXED) >= control->budget) break;
         __atomic_fetch_add(&control->calls, 1, __ATOMIC_RELAXED);
         call_random(&dice);
     }
@@ -307,23 +273,19 @@ static void caller_run(struct control *control)
 
 /* Show what there is of nest `from` to nest `to`: its space, and its callers'
  * executors. An error means that one of them has ended. */
-static void nest_introduce(uint64_t from, uint64_t to)
-{
+static void nest_introduce(uint64_t from, uint64_t to) {
     uint64_t at = POOL_HANDLES + from * PAGE_SIZE;
     unmap(nests[to], at, 1);
-    if (share(SPACE_OWN, nests[from], nests[to], at, 1, PROT_READ) < 0)
-        return;
+    if (share(SPACE_OWN, nests[from], nests[to], at, 1, PROT_READ) < 0) return;
     for (uint64_t i = from; i < caller_count; i += nest_count) {
         at = POOL_HANDLES + (nest_count + i) * PAGE_SIZE;
         unmap(nests[to], at, 1);
-        if (share(SPACE_OWN, callers[i].executor, nests[to], at, 1, PROT_READ) < 0)
-            return;
+        if (share(SPACE_OWN, callers[i].executor, nests[to], at, 1, PROT_READ) < 0) return;
     }
 }
 
 /* Start a caller where it begins, in a run of its own. */
-static int64_t caller_start(uint64_t index)
-{
+static int64_t caller_start(uint64_t index) {
     struct control *control = &controls[index];
     uint64_t run = ++last_run;
 
@@ -333,19 +295,16 @@ static int64_t caller_start(uint64_t index)
 }
 
 /* Make the executor of a caller, which has none. */
-static int64_t caller_execute(uint64_t index)
-{
+static int64_t caller_execute(uint64_t index) {
     struct caller *caller = &callers[index];
     int64_t error = create_executor(nests[caller->nest], caller->executor);
 
-    if (error == 0)
-        error = supervise(caller->executor, thread_handle(thread_self()));
+    if (error == 0) error = supervise(caller->executor, thread_handle(thread_self()));
     return error;
 }
 
 /* Make a caller, stopped, in its empty nest. */
-static int64_t caller_create(uint64_t index)
-{
+static int64_t caller_create(uint64_t index) {
     struct caller *caller = &callers[index];
     uint64_t space = nests[caller->nest];
 
@@ -355,14 +314,12 @@ static int64_t caller_create(uint64_t index)
     if (error == 0)
         error = share(SPACE_OWN, (uint64_t)&controls[index], space, CONTROL_OF(index), 1,
                       PROT_READ | PROT_WRITE);
-    if (error == 0)
-        error = caller_execute(index);
+    if (error == 0) error = caller_execute(index);
     return error;
 }
 
 /* End a nest, if there is one, and all that its callers have left running. */
-static void nest_destroy(uint64_t nest)
-{
+static void nest_destroy(uint64_t nest) {
     for (uint64_t i = nest; i < caller_count; i += nest_count) {
         __atomic_store_n(&controls[i].run, 0, __ATOMIC_SEQ_CST);
         unmap(SPACE_OWN, callers[i].executor, 1);
@@ -372,11 +329,9 @@ static void nest_destroy(uint64_t nest)
 }
 
 /* Build a nest and start its callers. On an error it is not complete. */
-static int64_t nest_create(uint64_t nest)
-{
+static int64_t nest_create(uint64_t nest) {
     int64_t error = create_space(nests[nest]);
-    if (error == 0)
-        error = nest_show_image(nests[nest]);
+    if (error == 0) error = nest_show_image(nests[nest]);
     for (uint64_t i = nest; error == 0 && i < caller_count; i += nest_count)
         error = caller_create(i);
     for (uint64_t i = nest; error == 0 && i < caller_count; i += nest_count)
@@ -390,13 +345,11 @@ static int64_t nest_create(uint64_t nest)
 
 /* Build a nest anew. If memory is all used up, or a caller has ended its nest
  * already, we shall find it incomplete when we look again. */
-static void nest_rebuild(uint64_t nest)
-{
+static void nest_rebuild(uint64_t nest) {
     nest_destroy(nest);
     nests_rebuilt++;
     if (nest_create(nest) == -ENOMEM) {
-        for (uint64_t other = 0; other < nest_count; other++)
-            nest_destroy(other);
+        for (uint64_t other = 0; other < nest_count; other++) nest_destroy(other);
     }
 }
 
@@ -404,8 +357,7 @@ static void nest_rebuild(uint64_t nest)
  * return how many calls it has made: what they have written there can't be
  * told from what it has, unless it is more than its share or less than we saw
  * before. Only this number counts, for the page may change at any moment. */
-static uint64_t caller_made(uint64_t index)
-{
+static uint64_t caller_made(uint64_t index) {
     struct control *control = &controls[index];
     struct caller *caller = &callers[index];
     uint64_t made = __atomic_load_n(&control->calls, __ATOMIC_RELAXED);
@@ -420,8 +372,7 @@ static uint64_t caller_made(uint64_t index)
 
 /* Note whether a caller, which has made so many calls, has made some since we
  * last looked. */
-static void caller_look(struct caller *caller, uint64_t made)
-{
+static void caller_look(struct caller *caller, uint64_t made) {
     caller->looks++;
     if (made != caller->seen) {
         caller->seen = made;
@@ -432,13 +383,11 @@ static void caller_look(struct caller *caller, uint64_t made)
 
 /* Look after a caller that has calls to make. Returns false if only a new nest
  * can help it. */
-static bool caller_tend(uint64_t index)
-{
+static bool caller_tend(uint64_t index) {
     struct caller *caller = &callers[index];
     struct executor_info info;
 
-    if (inspect(caller->executor, &info) < 0)
-        return false;
+    if (inspect(caller->executor, &info) < 0) return false;
     if (info.state & STATE_TERMINATED) {
         /* By itself, or with its nest: then there can't be another. */
         unmap(SPACE_OWN, caller->executor, 1);
@@ -447,8 +396,7 @@ static bool caller_tend(uint64_t index)
     if (info.state & STATE_STOPPED) {
         if (info.state & (STATE_EXECUTING | STATE_QUEUED))
             return true; /* it is about to come to rest */
-        if (caller->restarts++ == RESTARTS_MAX)
-            return false;
+        if (caller->restarts++ == RESTARTS_MAX) return false;
         callers_restarted++;
         if (info.fault_cause == FAULT_NONE && caller->restarts == 1)
             return resume(caller->executor) != -ESRCH;
@@ -458,8 +406,7 @@ static bool caller_tend(uint64_t index)
 }
 
 /* Look after all callers. Returns the number of calls made. */
-static uint64_t callers_tend(bool *finished)
-{
+static uint64_t callers_tend(bool *finished) {
     uint64_t made = 0;
 
     *finished = true;
@@ -467,20 +414,17 @@ static uint64_t callers_tend(bool *finished)
         uint64_t calls = caller_made(i);
 
         made += calls;
-        if (calls == callers[i].share)
-            continue;
+        if (calls == callers[i].share) continue;
         *finished = false;
         caller_look(&callers[i], calls);
-        if (!caller_tend(i))
-            nest_rebuild(callers[i].nest);
+        if (!caller_tend(i)) nest_rebuild(callers[i].nest);
     }
     return made;
 }
 
 /* Let the callers make their calls. Returns how many they have made; fewer
  * than wanted if they hang. */
-static uint64_t callers_run(void)
-{
+static uint64_t callers_run(void) {
     bool finished = false;
     uint64_t made = 0;
     uint64_t looks = 0;
@@ -489,10 +433,8 @@ static uint64_t callers_run(void)
     for (;;) {
         uint64_t before = made;
         made = callers_tend(&finished);
-        if (finished)
-            return made;
-        if (made != before)
-            deadline = time_after(HANG_MS);
+        if (finished) return made;
+        if (made != before) deadline = time_after(HANG_MS);
         if (time_now() > deadline) {
             printf("stress: no call for %d ms\n", HANG_MS);
             return made;
@@ -506,18 +448,14 @@ static uint64_t callers_run(void)
 
 /* Set the table: who makes how many calls, and where handles will be. Returns
  * false if there is no room for handles. */
-static bool callers_plan(uint64_t total, uint64_t seed)
-{
+static bool callers_plan(uint64_t total, uint64_t seed) {
     caller_count = info_page()->hart_count;
-    if (caller_count < 2)
-        caller_count = 2;
+    if (caller_count < 2) caller_count = 2;
     nest_count = (caller_count + 1) / 2;
-    if (nest_count < 2)
-        nest_count = 2;
+    if (nest_count < 2) nest_count = 2;
     for (uint64_t i = 0; i < nest_count + caller_count; i++) {
         int64_t handle = handle_take();
-        if (handle < 0)
-            return false;
+        if (handle < 0) return false;
         if (i < nest_count)
             nests[i] = handle;
         else
@@ -535,18 +473,13 @@ static bool callers_plan(uint64_t total, uint64_t seed)
 }
 
 /* Destroy and drop everything. */
-static void callers_end(void)
-{
-    for (uint64_t nest = 0; nest < nest_count; nest++)
-        nest_destroy(nest);
-    for (uint64_t nest = 0; nest < nest_count; nest++)
-        handle_drop(nests[nest]);
-    for (uint64_t i = 0; i < caller_count; i++)
-        handle_drop(callers[i].executor);
+static void callers_end(void) {
+    for (uint64_t nest = 0; nest < nest_count; nest++) nest_destroy(nest);
+    for (uint64_t nest = 0; nest < nest_count; nest++) handle_drop(nests[nest]);
+    for (uint64_t i = 0; i < caller_count; i++) handle_drop(callers[i].executor);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int64_t total = CALLS;
     uint64_t seed = time_now();
 

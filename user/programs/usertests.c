@@ -39,9 +39,7 @@ struct part {
 };
 
 #define PART(name, tests)                                                                          \
-    {                                                                                              \
-        name, tests, sizeof(tests) / sizeof(tests[0])                                              \
-    }
+    { name, tests, sizeof(tests) / sizeof(tests[0]) }
 
 /* clang-format off: it does not know what a list in a macro is */
 static const struct part parts[] = {
@@ -60,43 +58,36 @@ static const char *current;   /* name of the test that runs */
 static uint64_t pages_before; /* free before it */
 static uint64_t passed, failed;
 
-void check_failed(const char *file, int line, const char *text)
-{
+void check_failed(const char *file, int line, const char *text) {
     const char *base = file;
     for (const char *c = file; *c != 0; c++) {
-        if (*c == '/')
-            base = c + 1;
+        if (*c == '/') base = c + 1;
     }
     printf("%s: FAILED %s:%d %s\n", current, base, line, text);
     thread_exit(1);
 }
 
-static uint64_t free_pages(void)
-{
+static uint64_t free_pages(void) {
     const volatile struct info_page *info = info_page();
     uint64_t pages = info->pages_shared_free;
 
-    for (uint64_t i = 0; i < info->hart_count; i++)
-        pages += info->pages_cached[i];
+    for (uint64_t i = 0; i < info->hart_count; i++) pages += info->pages_cached[i];
     return pages;
 }
 
 /* Wait until as many pages are free as before. Returns false if that does not
  * come true. Long, as a hart tells its count when it ticks or goes idle, and
  * on a busy host that may take its time. */
-static bool pages_come_back(void)
-{
+static bool pages_come_back(void) {
     for (uint64_t pause = 1; pause <= 8192; pause *= 2) {
         sleep_ms(pause);
-        if (free_pages() == pages_before)
-            return true;
+        if (free_pages() == pages_before) return true;
     }
     return false;
 }
 
 /* Count anew, when all is quiet: the same number ten times in a row. */
-static void pages_count(void)
-{
+static void pages_count(void) {
     for (uint64_t same = 0; same < 10; same++) {
         if (free_pages() != pages_before) {
             pages_before = free_pages();
@@ -107,8 +98,7 @@ static void pages_count(void)
 }
 
 /* End what a test has left, and unmap it. */
-static void clear_up(void)
-{
+static void clear_up(void) {
     struct executor_info info;
 
     for (uint64_t i = 0; i < WORKERS; i++) {
@@ -125,30 +115,25 @@ static void clear_up(void)
 }
 
 /* The thread of a test. */
-static int64_t test_thread(void *argument)
-{
+static int64_t test_thread(void *argument) {
     const struct test *test = argument;
 
-    if (supervise(me(), HANDLE_SELF) < 0)
-        return 1;
+    if (supervise(me(), HANDLE_SELF) < 0) return 1;
     test->run();
     return 0;
 }
 
 /* The thread of a test has faulted, or does not end: make it end. Its stack may
  * be the reason, so it gets the upper end again. */
-static void test_give_up(struct thread *thread)
-{
+static void test_give_up(struct thread *thread) {
     uint64_t executor = thread_handle(thread);
 
     stop(executor);
-    while (start(executor, (uint64_t)thread_exit, (uint64_t)thread & ~15ul, 1) == -EBUSY)
-        yield();
+    while (start(executor, (uint64_t)thread_exit, (uint64_t)thread & ~15ul, 1) == -EBUSY) yield();
 }
 
 /* Wait until the thread of a test has ended. Returns what it returned. */
-static int64_t test_wait(struct thread *thread)
-{
+static int64_t test_wait(struct thread *thread) {
     struct executor_info info;
     uint64_t deadline = time_after(TEST_MS);
     int64_t result = 1;
@@ -168,8 +153,7 @@ static int64_t test_wait(struct thread *thread)
     return result;
 }
 
-static void test_run(const struct test *test)
-{
+static void test_run(const struct test *test) {
     struct thread *thread;
     int64_t result = 1;
 
@@ -194,17 +178,14 @@ static void test_run(const struct test *test)
 }
 
 /* Is the test, or its part, among the names? It is if there are none. */
-static bool is_wanted(const struct part *part, const struct test *test, int count, char **names)
-{
+static bool is_wanted(const struct part *part, const struct test *test, int count, char **names) {
     for (int i = 0; i < count; i++) {
-        if (strcmp(names[i], part->name) == 0 || strcmp(names[i], test->name) == 0)
-            return true;
+        if (strcmp(names[i], part->name) == 0 || strcmp(names[i], test->name) == 0) return true;
     }
     return count == 0;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int names = 1;
 
     if (argc > 1 && strcmp(argv[1], "deep") == 0) {

@@ -66,32 +66,26 @@ extern bool deep;
 /* This must hold, or the test fails and ends. */
 #define check(condition) check_at((condition), __FILE__, __LINE__, #condition)
 
-static inline void check_at(bool holds, const char *file, int line, const char *text)
-{
-    if (!holds)
-        check_failed(file, line, text);
+static inline void check_at(bool holds, const char *file, int line, const char *text) {
+    if (!holds) check_failed(file, line, text);
 }
 
 /* The first address behind the user half. */
-static inline uint64_t user_end(void)
-{
+static inline uint64_t user_end(void) {
     return info_page()->mmu_levels == 4 ? 1ul << 47 : 1ul << 38;
 }
 
-static inline uint64_t handle(uint64_t number)
-{
+static inline uint64_t handle(uint64_t number) {
     return TEST_HANDLES + (number << PAGE_SHIFT);
 }
 
 /* The handle of the test's own executor. */
-static inline uint64_t me(void)
-{
+static inline uint64_t me(void) {
     return thread_handle(thread_self());
 }
 
 /* Memory of the test, as words. */
-static inline volatile uint64_t *words(uint64_t address)
-{
+static inline volatile uint64_t *words(uint64_t address) {
     return (volatile uint64_t *)address;
 }
 
@@ -133,30 +127,26 @@ __asm__(".text\n"
         "              j    1b\n");
 
 /* The stack of worker `number` ends here. */
-static inline uint64_t worker_stack_end(uint64_t number)
-{
+static inline uint64_t worker_stack_end(uint64_t number) {
     return WORKER_STACKS + (number << STACK_STRIDE_SHIFT) + WORKER_STACK_PAGES * PAGE_SIZE;
 }
 
 /* Make worker `number` in `space` (a handle, or SPACE_OWN) and start it; we
  * supervise it. Its handle is handle(number). */
 static inline void executor_begin(uint64_t number, uint64_t space, const void *pc, uint64_t sp,
-                                  uint64_t argument)
-{
+                                  uint64_t argument) {
     check(create_executor(space, handle(number)) == 0);
     check(supervise(handle(number), me()) == 0);
     check(start(handle(number), (uint64_t)pc, sp, argument) == 0);
 }
 
 /* A worker in our space that runs machine code without a stack. */
-static inline void code_begin(uint64_t number, const void *code, uint64_t argument)
-{
+static inline void code_begin(uint64_t number, const void *code, uint64_t argument) {
     executor_begin(number, SPACE_OWN, code, 0, argument);
 }
 
 /* A worker in our space that runs a C function. */
-static inline void worker_begin(uint64_t number, const void *function, uint64_t argument)
-{
+static inline void worker_begin(uint64_t number, const void *function, uint64_t argument) {
     uint64_t end = worker_stack_end(number);
     check(map(SPACE_OWN, end - WORKER_STACK_PAGES * PAGE_SIZE, WORKER_STACK_PAGES, PROT_RW, 0) ==
           0);
@@ -164,16 +154,14 @@ static inline void worker_begin(uint64_t number, const void *function, uint64_t 
 }
 
 /* Show `space` what lies from `start` to `end` of our image. */
-static inline void show_image(uint64_t space, const char *start, const char *end, uint64_t prot)
-{
+static inline void show_image(uint64_t space, const char *start, const char *end, uint64_t prot) {
     uint64_t pages = (uint64_t)(end - start + PAGE_SIZE - 1) / PAGE_SIZE;
     check(share(SPACE_OWN, (uint64_t)start, space, (uint64_t)start, pages, prot) == 0);
 }
 
 /* A space that shows our image, variables and all, and has a stack: its handle
  * is handle(number). */
-static inline void space_begin(uint64_t number)
-{
+static inline void space_begin(uint64_t number) {
     uint64_t space = handle(number);
     check(create_space(space) == 0);
     show_image(space, image_start, constants_start, PROT_RX);
@@ -183,16 +171,15 @@ static inline void space_begin(uint64_t number)
 }
 
 /* A worker that runs `pc` in the space of space_begin(space). */
-static inline void process_begin(uint64_t number, uint64_t space, const void *pc, uint64_t argument)
-{
+static inline void process_begin(uint64_t number, uint64_t space, const void *pc,
+                                 uint64_t argument) {
     executor_begin(number, handle(space), pc, USER_STACK_LOW + WORKER_STACK_PAGES * PAGE_SIZE,
                    argument);
 }
 
 /* Wait until worker `number` has ended or faulted: how it is then. It need not
  * be us who supervises it. */
-static inline struct executor_info settled(uint64_t number)
-{
+static inline struct executor_info settled(uint64_t number) {
     struct executor_info info;
     uint64_t deadline = time_after(PATIENCE_MS);
 
@@ -204,31 +191,27 @@ static inline struct executor_info settled(uint64_t number)
 }
 
 /* Wait until worker `number` neither executes nor waits for a hart. */
-static inline struct executor_info at_rest(uint64_t number)
-{
+static inline struct executor_info at_rest(uint64_t number) {
     struct executor_info info;
     uint64_t deadline = time_after(PATIENCE_MS);
 
     for (;;) {
         check(inspect(handle(number), &info) == 0);
-        if ((info.state & (STATE_EXECUTING | STATE_QUEUED)) == 0)
-            return info;
+        if ((info.state & (STATE_EXECUTING | STATE_QUEUED)) == 0) return info;
         check(time_now() < deadline);
         sleep_ms(1);
     }
 }
 
 /* Worker `number` ends, with this status. */
-static inline void check_status(uint64_t number, uint64_t status)
-{
+static inline void check_status(uint64_t number, uint64_t status) {
     struct executor_info info = settled(number);
     check((info.state & STATE_TERMINATED) != 0);
     check(info.status == status);
 }
 
 /* Worker `number` faults, in this way. */
-static inline void check_fault(uint64_t number, uint64_t cause, uint64_t address)
-{
+static inline void check_fault(uint64_t number, uint64_t cause, uint64_t address) {
     struct executor_info info = settled(number);
     check((info.state & STATE_TERMINATED) == 0);
     check(info.fault_cause == cause);
@@ -237,8 +220,7 @@ static inline void check_fault(uint64_t number, uint64_t cause, uint64_t address
 
 /* Machine code with this argument faults so, and again when it is resumed:
  * nobody takes the fault for a spurious one. Worker 63 runs it. */
-static inline void check_code_faults(const void *code, uint64_t argument, uint64_t cause)
-{
+static inline void check_code_faults(const void *code, uint64_t argument, uint64_t cause) {
     uint64_t address = cause == CAUSE_ILLEGAL ? 0 : argument;
     uint64_t number = WORKERS - 1;
 
@@ -255,15 +237,13 @@ static inline void check_code_faults(const void *code, uint64_t argument, uint64
 }
 
 /* Machine code with this argument ends as it should. */
-static inline void check_code_ends(const void *code, uint64_t argument)
-{
+static inline void check_code_ends(const void *code, uint64_t argument) {
     code_begin(WORKERS - 1, code, argument);
     check_status(WORKERS - 1, argument);
     unmap(SPACE_OWN, handle(WORKERS - 1), 1);
 }
 
 /* Map pages of the test's memory to read and write. */
-static inline void map_rw(uint64_t address, uint64_t pages)
-{
+static inline void map_rw(uint64_t address, uint64_t pages) {
     check(map(SPACE_OWN, address, pages, PROT_RW, 0) == 0);
 }

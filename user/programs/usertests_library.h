@@ -15,8 +15,7 @@ static uint64_t shared_count; /* under lock */
 static uint64_t inside;       /* threads in the region that `units` guards */
 
 /* Run `function` in THREADS threads, with 0 … as arguments, and join them. */
-static void threads_run(int64_t (*function)(void *argument), int64_t sum_wanted)
-{
+static void threads_run(int64_t (*function)(void *argument), int64_t sum_wanted) {
     struct thread *threads[THREADS];
     int64_t sum = 0, result;
 
@@ -29,35 +28,28 @@ static void threads_run(int64_t (*function)(void *argument), int64_t sum_wanted)
     check(sum == sum_wanted);
 }
 
-static int64_t thread_number(void *argument)
-{
-    if ((uint64_t)argument % 2)
-        thread_exit((int64_t)argument);
+static int64_t thread_number(void *argument) {
+    if ((uint64_t)argument % 2) thread_exit((int64_t)argument);
     return thread_self()->number != 0 ? (int64_t)argument : 100;
 }
 
-static void test_threads(void)
-{
-    for (uint64_t round = 0; round < 10; round++)
-        threads_run(thread_number, 0 + 1 + 2 + 3);
+static void test_threads(void) {
+    for (uint64_t round = 0; round < 10; round++) threads_run(thread_number, 0 + 1 + 2 + 3);
 }
 
-static int64_t thread_count(void *argument)
-{
+static int64_t thread_count(void *argument) {
     (void)argument;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         mutex_lock(&lock);
         uint64_t before = shared_count;
-        if (i % 16 == 0)
-            yield();
+        if (i % 16 == 0) yield();
         shared_count = before + 1;
         mutex_unlock(&lock);
     }
     return 1;
 }
 
-static void test_mutex(void)
-{
+static void test_mutex(void) {
     shared_count = 0;
     threads_run(thread_count, THREADS);
     check(shared_count == THREADS * ROUNDS);
@@ -67,18 +59,15 @@ static void test_mutex(void)
 }
 
 /* Even threads put one into a store of at most 2, odd ones take. */
-static int64_t thread_store(void *argument)
-{
+static int64_t thread_store(void *argument) {
     for (uint64_t i = 0; i < ROUNDS; i++) {
         mutex_lock(&lock);
         if ((uint64_t)argument % 2 == 0) {
-            while (shared_count == 2)
-                condition_wait(&not_full, &lock);
+            while (shared_count == 2) condition_wait(&not_full, &lock);
             shared_count++;
             condition_signal(&not_empty);
         } else {
-            while (shared_count == 0)
-                condition_wait(&not_empty, &lock);
+            while (shared_count == 0) condition_wait(&not_empty, &lock);
             shared_count--;
             condition_signal(&not_full);
         }
@@ -87,32 +76,28 @@ static int64_t thread_store(void *argument)
     return 1;
 }
 
-static void test_condition(void)
-{
+static void test_condition(void) {
     shared_count = 0;
     threads_run(thread_store, THREADS);
     check(shared_count == 0);
 }
 
 /* At most two are inside. */
-static int64_t thread_enter(void *argument)
-{
+static int64_t thread_enter(void *argument) {
     int64_t too_many = 0;
 
     (void)argument;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         semaphore_wait(&units);
         too_many += __atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST) > 2;
-        if (i % 16 == 0)
-            yield();
+        if (i % 16 == 0) yield();
         __atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
         semaphore_post(&units);
     }
     return too_many;
 }
 
-static void test_semaphore(void)
-{
+static void test_semaphore(void) {
     units.count = 2;
     inside = 0;
     threads_run(thread_enter, 0);
@@ -120,8 +105,7 @@ static void test_semaphore(void)
 }
 
 /* Blocks of many sizes: none lies on another, each keeps what is in it. */
-static int64_t thread_heap(void *argument)
-{
+static int64_t thread_heap(void *argument) {
     uint8_t *blocks[16] = {0};
     uint64_t sizes[16] = {0};
     uint64_t random = (uint64_t)argument + 1;
@@ -138,20 +122,17 @@ static int64_t thread_heap(void *argument)
         wrong += blocks[slot] == 0 || ((uint64_t)blocks[slot] & 15) != 0;
         memset(blocks[slot], (int)(slot + (uint64_t)argument), sizes[slot]);
     }
-    for (uint64_t slot = 0; slot < 16; slot++)
-        free(blocks[slot]);
+    for (uint64_t slot = 0; slot < 16; slot++) free(blocks[slot]);
     return wrong;
 }
 
-static void test_heap(void)
-{
+static void test_heap(void) {
     threads_run(thread_heap, 0);
     check(malloc(USER_STACKS) == 0);
     check(malloc(~0ul) == 0);
     check(calloc(1ul << 33, 1ul << 33) == 0);
     uint64_t *zeroes = calloc(100, 8);
-    for (uint64_t i = 0; i < 100; i++)
-        check(zeroes[i] == 0);
+    for (uint64_t i = 0; i < 100; i++) check(zeroes[i] == 0);
     free(zeroes);
     free(0);
 }

@@ -16,14 +16,12 @@
 #define CHAIN_NEXT (USER_INFO_PAGE - PAGE_SIZE)
 
 /* Map all there is, from AREA up. Returns where it stopped. */
-static uint64_t use_all_memory(void)
-{
+static uint64_t use_all_memory(void) {
     uint64_t at = AREA;
 
     for (uint64_t pages = 1024; pages > 0; pages /= 4) {
         int64_t error;
-        while ((error = map(SPACE_OWN, at, pages, PROT_READ, 0)) == 0)
-            at += pages * PAGE_SIZE;
+        while ((error = map(SPACE_OWN, at, pages, PROT_READ, 0)) == 0) at += pages * PAGE_SIZE;
         check(error == -ENOMEM);
     }
     return at;
@@ -31,8 +29,7 @@ static uint64_t use_all_memory(void)
 
 /* Without memory, calls that need some say so, the others work; and when there
  * is some again, all is well. */
-static void test_no_memory(void)
-{
+static void test_no_memory(void) {
     if (!deep && info_page()->pages_total > PAGES_QUICK) {
         printf("(no_memory is left out: there is too much; try usertests deep)\n");
         return;
@@ -43,11 +40,9 @@ static void test_no_memory(void)
     int64_t error;
 
     /* A hart may have a few pages in its cache, and we may get to that hart. */
-    while ((error = create_space(handle(count + 1))) == 0)
-        check(count++ < 512);
+    while ((error = create_space(handle(count + 1))) == 0) check(count++ < 512);
     check(error == -ENOMEM);
-    while ((error = create_executor(SPACE_OWN, handle(count + 1))) == 0)
-        check(count++ < 512);
+    while ((error = create_executor(SPACE_OWN, handle(count + 1))) == 0) check(count++ < 512);
     check(error == -ENOMEM);
     while ((error = share(SPACE_OWN, AREA, SPACE_OWN, end + (++count << 30), 1, PROT_READ)) == 0)
         check(count < 512);
@@ -65,8 +60,7 @@ static void test_no_memory(void)
  * A chain of spaces, never started, each of which holds the only handle to the
  * next. Dropping the first frees them all.
  */
-static void test_chain(void)
-{
+static void test_chain(void) {
     uint64_t length = deep ? CHAIN_DEEP : CHAIN;
     uint64_t first = handle(0), last = handle(1), next = handle(2);
 
@@ -87,8 +81,7 @@ static void test_chain(void)
 
 /* The same, with executors of the spaces in them: one that was never started
  * does not keep its space. */
-static void test_chain_executors(void)
-{
+static void test_chain_executors(void) {
     for (uint64_t i = 0; i < 8; i++) {
         check(create_space(handle(i)) == 0);
         check(create_executor(handle(i), handle(8 + i)) == 0);
@@ -100,8 +93,7 @@ static void test_chain_executors(void)
 }
 
 /* Spaces come and go for ever: more than there are address space numbers. */
-static void test_many_spaces(void)
-{
+static void test_many_spaces(void) {
     for (uint64_t i = 0; i < (deep ? 0x11000 : 500); i++) {
         check(create_space(handle(0)) == 0);
         unmap(SPACE_OWN, handle(0), 1);

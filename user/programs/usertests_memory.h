@@ -6,14 +6,12 @@
 
 /* Addresses that name no space in any way. In their midst: a page of memory at
  * AREA, and an executor at handle(0), which the caller has made. */
-static void check_bad_spaces(int64_t (*call)(uint64_t space))
-{
+static void check_bad_spaces(int64_t (*call)(uint64_t space)) {
     static const uint64_t never[] = {8,          AREA,           AREA + PAGE_SIZE, HANDLE_SELF + 1,
                                      1ul << 63,  1ul << 38,      1ul << 47,        ~0ul,
                                      ~0ul << 12, USER_INFO_PAGE, HANDLE_SELF};
 
-    for (uint64_t i = 0; i < sizeof(never) / sizeof(never[0]); i++)
-        check(call(never[i]) == -EBADF);
+    for (uint64_t i = 0; i < sizeof(never) / sizeof(never[0]); i++) check(call(never[i]) == -EBADF);
     /* Closed. */
     check(create_space(handle(9)) == 0);
     unmap(SPACE_OWN, handle(9), 1);
@@ -25,11 +23,9 @@ static void check_bad_spaces(int64_t (*call)(uint64_t space))
     unmap(SPACE_OWN, handle(9), 1);
 }
 
-static void test_map(void)
-{
+static void test_map(void) {
     map_rw(AREA, 3);
-    for (uint64_t i = 0; i < 3 * PAGE_SIZE / 8; i++)
-        check(words(AREA)[i] == 0);
+    for (uint64_t i = 0; i < 3 * PAGE_SIZE / 8; i++) check(words(AREA)[i] == 0);
     words(AREA + 2 * PAGE_SIZE)[0] = 1;
     check(map(SPACE_OWN, AREA + 4 * PAGE_SIZE, 1, PROT_READ, 0) == 0);
     check(words(AREA + 4 * PAGE_SIZE)[511] == 0);
@@ -44,14 +40,12 @@ static void test_map(void)
     unmap(SPACE_OWN, PAGE_SIZE, 1);
 }
 
-static void check_map_invalid(uint64_t va, uint64_t pages)
-{
+static void check_map_invalid(uint64_t va, uint64_t pages) {
     check(map(SPACE_OWN, va, pages, PROT_RW, 0) == -EINVAL);
     check(map(SPACE_OWN, va, pages, PROT_RW, MAP_REPLACE) == -EINVAL);
 }
 
-static void test_map_range(void)
-{
+static void test_map_range(void) {
     uint64_t end = user_end();
 
     check_map_invalid(AREA, 0);
@@ -74,8 +68,7 @@ static void test_map_range(void)
     check(unmap(SPACE_OWN, AREA, 4096) == 0);
 }
 
-static void test_map_rights(void)
-{
+static void test_map_rights(void) {
     static const uint64_t invalid[] = {0,
                                        PROT_WRITE,
                                        PROT_EXECUTE,
@@ -102,13 +95,11 @@ static void test_map_rights(void)
     check_code_faults(code_store, AREA, CAUSE_STORE);
 }
 
-static int64_t map_in(uint64_t space)
-{
+static int64_t map_in(uint64_t space) {
     return map(space, AREA + 8 * PAGE_SIZE, 1, PROT_RW, 0);
 }
 
-static void test_map_space(void)
-{
+static void test_map_space(void) {
     map_rw(AREA, 1);
     check_bad_spaces(map_in);
     /* In another space: it is not ours. */
@@ -118,8 +109,7 @@ static void test_map_space(void)
     check_code_faults(code_load, AREA + PAGE_SIZE, CAUSE_LOAD);
 }
 
-static void test_map_occupied(void)
-{
+static void test_map_occupied(void) {
     map_rw(AREA + 3 * PAGE_SIZE, 1);
     words(AREA + 3 * PAGE_SIZE)[0] = 5;
     check(map(SPACE_OWN, AREA + 3 * PAGE_SIZE, 1, PROT_RW, 0) == -EEXIST);
@@ -132,8 +122,7 @@ static void test_map_occupied(void)
     check(map(SPACE_OWN, me(), 1, PROT_RW, 0) == -EEXIST);
 }
 
-static void test_map_replace(void)
-{
+static void test_map_replace(void) {
     map_rw(AREA, 2);
     words(AREA)[0] = 7;
     check(share(SPACE_OWN, AREA, SPACE_OWN, AREA + 64 * PAGE_SIZE, 1, PROT_READ) == 0);
@@ -157,13 +146,11 @@ static void test_map_replace(void)
     check(words(AREA + 1199 * PAGE_SIZE)[0] == 0);
 }
 
-static int64_t unmap_in(uint64_t space)
-{
+static int64_t unmap_in(uint64_t space) {
     return unmap(space, AREA + 8 * PAGE_SIZE, 1);
 }
 
-static void test_unmap(void)
-{
+static void test_unmap(void) {
     map_rw(AREA, 5);
     map_rw(AREA + (1ul << 30), 1);
     check(unmap(SPACE_OWN, AREA + PAGE_SIZE, 2) == 0);
@@ -178,8 +165,7 @@ static void test_unmap(void)
     check_code_faults(code_load, AREA, CAUSE_LOAD);
 }
 
-static void test_unmap_arguments(void)
-{
+static void test_unmap_arguments(void) {
     uint64_t end = user_end();
 
     check(unmap(SPACE_OWN, AREA + 1, 1) == -EINVAL);
@@ -196,8 +182,7 @@ static void test_unmap_arguments(void)
     check_bad_spaces(unmap_in);
 }
 
-static void test_unmap_handles(void)
-{
+static void test_unmap_handles(void) {
     check(create_space(handle(0)) == 0);
     check(create_executor(handle(0), handle(1)) == 0);
     check(create_executor(SPACE_OWN, handle(3)) == 0);
@@ -213,17 +198,14 @@ static void test_unmap_handles(void)
 }
 
 /* Ranges of any size cost what is mapped in them. */
-static void test_unmap_huge(void)
-{
+static void test_unmap_huge(void) {
     uint64_t begin = time_now();
 
-    for (uint64_t i = 0; i < 12; i++)
-        map_rw(AREA + (i << 32), 1);
+    for (uint64_t i = 0; i < 12; i++) map_rw(AREA + (i << 32), 1);
     map_rw(AREA + (1ul << 31), 4096);
     map_rw(AREA + (1ul << 31) + 4096ul * PAGE_SIZE, 1000);
     check(unmap(SPACE_OWN, AREA, (AREA_END - AREA) >> PAGE_SHIFT) == 0);
-    for (uint64_t i = 0; i < 12; i++)
-        map_rw(AREA + (i << 32), 1);
+    for (uint64_t i = 0; i < 12; i++) map_rw(AREA + (i << 32), 1);
     unmap(SPACE_OWN, AREA, (AREA_END - AREA) >> PAGE_SHIFT);
 
     /* All that a space has, its info page too. */
@@ -236,13 +218,11 @@ static void test_unmap_huge(void)
 }
 
 /* What unmap takes away, an executor on another hart can't use any more. */
-static void test_unmap_running(void)
-{
+static void test_unmap_running(void) {
     for (uint64_t round = 0; round < 20; round++) {
         map_rw(AREA, 1);
         code_begin(0, code_count, AREA);
-        while (words(AREA)[0] == 0)
-            yield();
+        while (words(AREA)[0] == 0) yield();
         check(share(SPACE_OWN, AREA, SPACE_OWN, AREA + PAGE_SIZE, 1, PROT_READ) == 0);
         check(unmap(SPACE_OWN, AREA, 1) == 0);
         uint64_t count = words(AREA + PAGE_SIZE)[0];
@@ -254,18 +234,15 @@ static void test_unmap_running(void)
 }
 
 /* Nor what MAP_REPLACE has put something else in place of. */
-static void test_map_replace_running(void)
-{
+static void test_map_replace_running(void) {
     for (uint64_t round = 0; round < 20; round++) {
         map_rw(AREA, 1);
         check(share(SPACE_OWN, AREA, SPACE_OWN, AREA + PAGE_SIZE, 1, PROT_READ) == 0);
         code_begin(0, code_count, AREA);
-        while (words(AREA)[0] == 0)
-            yield();
+        while (words(AREA)[0] == 0) yield();
         check(map(SPACE_OWN, AREA, 1, PROT_RW, MAP_REPLACE) == 0);
         uint64_t count = words(AREA + PAGE_SIZE)[0];
-        while (words(AREA)[0] == 0)
-            yield();
+        while (words(AREA)[0] == 0) yield();
         check(words(AREA + PAGE_SIZE)[0] == count);
         stop(handle(0));
         at_rest(0);
@@ -274,17 +251,14 @@ static void test_map_replace_running(void)
     }
 }
 
-static void test_share(void)
-{
+static void test_share(void) {
     map_rw(AREA, 3);
     check(create_space(handle(0)) == 0);
-    for (uint64_t i = 0; i < 3; i++)
-        words(AREA + i * PAGE_SIZE)[0] = i + 1;
+    for (uint64_t i = 0; i < 3; i++) words(AREA + i * PAGE_SIZE)[0] = i + 1;
     /* To another space and back, to another place. */
     check(share(SPACE_OWN, AREA, handle(0), 0x600000, 3, PROT_RW) == 0);
     check(share(handle(0), 0x600000, SPACE_OWN, AREA + 8 * PAGE_SIZE, 3, PROT_RW) == 0);
-    for (uint64_t i = 0; i < 3; i++)
-        check(words(AREA + (8 + i) * PAGE_SIZE)[0] == i + 1);
+    for (uint64_t i = 0; i < 3; i++) check(words(AREA + (8 + i) * PAGE_SIZE)[0] == i + 1);
     words(AREA)[1] = 11;
     check(words(AREA + 8 * PAGE_SIZE)[1] == 11);
     words(AREA + 8 * PAGE_SIZE)[1] = 12;
@@ -301,13 +275,11 @@ static void test_share(void)
     check(words(AREA + (1ul << 31) + 4096ul * PAGE_SIZE)[511] == 0);
 }
 
-static void check_share_invalid(uint64_t from, uint64_t to, uint64_t pages)
-{
+static void check_share_invalid(uint64_t from, uint64_t to, uint64_t pages) {
     check(share(SPACE_OWN, from, SPACE_OWN, to, pages, PROT_READ) == -EINVAL);
 }
 
-static void test_share_range(void)
-{
+static void test_share_range(void) {
     uint64_t to = AREA + 64 * PAGE_SIZE;
 
     map_rw(AREA, 2);
@@ -333,25 +305,21 @@ static void test_share_range(void)
     check(share(SPACE_OWN, AREA, SPACE_OWN, to - PAGE_SIZE, 1, PROT_READ) == 0);
 }
 
-static int64_t share_from(uint64_t space)
-{
+static int64_t share_from(uint64_t space) {
     return share(space, AREA, SPACE_OWN, AREA + 8 * PAGE_SIZE, 1, PROT_READ);
 }
 
-static int64_t share_to(uint64_t space)
-{
+static int64_t share_to(uint64_t space) {
     return share(SPACE_OWN, AREA, space, AREA + 8 * PAGE_SIZE, 1, PROT_READ);
 }
 
-static void test_share_space(void)
-{
+static void test_share_space(void) {
     map_rw(AREA, 1);
     check_bad_spaces(share_from);
     check_bad_spaces(share_to);
 }
 
-static void test_share_rights(void)
-{
+static void test_share_rights(void) {
     uint64_t to = AREA + 64 * PAGE_SIZE, code = (uint64_t)image_start;
 
     map_rw(AREA, 1);
@@ -379,8 +347,7 @@ static void test_share_rights(void)
 }
 
 /* Write, into memory at `address`, code that terminates with `status`. */
-static void write_end_code(uint64_t address, uint32_t status)
-{
+static void write_end_code(uint64_t address, uint32_t status) {
     volatile uint32_t *code = (volatile uint32_t *)address;
 
     code[0] = status << 20 | 10 << 7 | 0x13;         /* li a0, status */
@@ -389,8 +356,7 @@ static void write_end_code(uint64_t address, uint32_t status)
 }
 
 /* Code that was written before it was shared executable is what runs. */
-static void test_share_execute(void)
-{
+static void test_share_execute(void) {
     uint64_t to = AREA + 64 * PAGE_SIZE;
 
     map_rw(AREA, 1);
@@ -405,12 +371,10 @@ static void test_share_execute(void)
     }
 }
 
-static void test_share_device(void)
-{
+static void test_share_device(void) {
     uint64_t from = USER_RTC_PAGE;
 
-    if (!page_present(from))
-        return; /* a machine without it */
+    if (!page_present(from)) return; /* a machine without it */
     check(share(SPACE_OWN, from, SPACE_OWN, AREA, 1, PROT_READ) == 0);
     check(share(SPACE_OWN, from, SPACE_OWN, AREA + PAGE_SIZE, 1, PROT_RW) == -EACCES);
     check(share(SPACE_OWN, from, SPACE_OWN, AREA + PAGE_SIZE, 1, PROT_RX) == -EACCES);
@@ -429,8 +393,7 @@ static void test_share_device(void)
     check(destroy(AREA) == -EBADF);
 }
 
-static void test_share_handles(void)
-{
+static void test_share_handles(void) {
     check(create_executor(SPACE_OWN, handle(0)) == 0);
     check(create_space(handle(1)) == 0);
     /* Whole, whatever the rights asked for, and of several types at once. */
@@ -446,8 +409,7 @@ static void test_share_handles(void)
 }
 
 /* A space never started may hold younger ones only. */
-static void test_share_spaces(void)
-{
+static void test_share_spaces(void) {
     check(create_space(handle(0)) == 0);
     check(create_space(handle(1)) == 0);
     check(share(SPACE_OWN, handle(1), handle(0), AREA, 1, PROT_READ) == 0);
@@ -460,8 +422,7 @@ static void test_share_spaces(void)
     check(share(SPACE_OWN, handle(2), handle(0), AREA + PAGE_SIZE, 1, PROT_READ) == 0);
 }
 
-static void test_info_page(void)
-{
+static void test_info_page(void) {
     const volatile struct info_page *info = info_page();
 
     check(info->page_size == PAGE_SIZE && info->kernel_version == 0x00010000);

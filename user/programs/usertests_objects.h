@@ -4,8 +4,7 @@
 #pragma once
 #include "usertests_harness.h"
 
-static void test_unknown_calls(void)
-{
+static void test_unknown_calls(void) {
     static const uint64_t numbers[] = {
         0, CALL_COUNT, CALL_COUNT + 1, 1ul << 32 | CALL_YIELD, ~0ul, 1ul << 63, 1000};
 
@@ -14,8 +13,7 @@ static void test_unknown_calls(void)
     check(yield() == 0);
 }
 
-static void test_create(void)
-{
+static void test_create(void) {
     static const uint64_t invalid[] = {0, 1, AREA + 8, 1ul << 63, ~0ul, ~0ul << 12};
 
     for (uint64_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
@@ -35,50 +33,41 @@ static void test_create(void)
     check(start(handle(0), 0, 0, 0) == -ESRCH);
 }
 
-static int64_t create_in(uint64_t space)
-{
+static int64_t create_in(uint64_t space) {
     return create_executor(space, handle(5));
 }
 
-static int64_t start_at(uint64_t executor)
-{
+static int64_t start_at(uint64_t executor) {
     return start(executor, (uint64_t)code_end, 0, 0);
 }
 
-static int64_t resume_at(uint64_t executor)
-{
+static int64_t resume_at(uint64_t executor) {
     return resume(executor);
 }
 
-static int64_t stop_at(uint64_t executor)
-{
+static int64_t stop_at(uint64_t executor) {
     return stop(executor);
 }
 
-static int64_t supervise_at(uint64_t executor)
-{
+static int64_t supervise_at(uint64_t executor) {
     return supervise(executor, 0);
 }
 
-static int64_t supervise_by(uint64_t executor)
-{
+static int64_t supervise_by(uint64_t executor) {
     return supervise(handle(2), executor);
 }
 
-static int64_t inspect_at(uint64_t executor)
-{
+static int64_t inspect_at(uint64_t executor) {
     struct executor_info info;
     return inspect(executor, &info);
 }
 
-static int64_t unpark_at(uint64_t executor)
-{
+static int64_t unpark_at(uint64_t executor) {
     return unpark(executor, EVENT_A);
 }
 
 /* Addresses that name no executor: all calls that want one. */
-static void test_bad_executors(void)
-{
+static void test_bad_executors(void) {
     static int64_t (*const calls[])(uint64_t) = {start_at,     resume_at,  stop_at,  supervise_at,
                                                  supervise_by, inspect_at, unpark_at};
     static const uint64_t never[] = {
@@ -112,8 +101,7 @@ static void test_bad_executors(void)
     check_bad_spaces(destroy);
 }
 
-static void test_start(void)
-{
+static void test_start(void) {
     struct executor_info info;
 
     check(create_executor(SPACE_OWN, handle(0)) == 0);
@@ -136,8 +124,7 @@ static void test_start(void)
 }
 
 /* A program counter that makes no sense is the executor's own misfortune. */
-static void test_start_anywhere(void)
-{
+static void test_start_anywhere(void) {
     check_code_faults((void *)0, 0, CAUSE_FETCH);
     static const uint64_t nowhere[] = {8,         AREA,      0xffffffc000000000, 0xffffffe000000000,
                                        1ul << 62, ~0ul << 12};
@@ -149,12 +136,10 @@ static void test_start_anywhere(void)
     }
 }
 
-static void test_stop(void)
-{
+static void test_stop(void) {
     map_rw(AREA, 1);
     code_begin(0, code_count, AREA);
-    while (words(AREA)[0] == 0)
-        yield();
+    while (words(AREA)[0] == 0) yield();
     check(start(handle(0), (uint64_t)code_end, 0, 0) == -EBUSY);
     check(resume(handle(0)) == -EBUSY);
     for (uint64_t round = 0; round < 20; round++) {
@@ -166,8 +151,7 @@ static void test_stop(void)
         check(stop(handle(0)) == 0); /* twice is once */
         check(words(AREA)[0] == count);
         check(resume(handle(0)) == 0);
-        while (words(AREA)[0] == count)
-            yield();
+        while (words(AREA)[0] == count) yield();
     }
     check(stop(handle(0)) == 0);
     at_rest(0);
@@ -176,13 +160,11 @@ static void test_stop(void)
 }
 
 /* Worker 0: stops itself, then ends with what stop returned. */
-static void worker_stop_self(void)
-{
+static void worker_stop_self(void) {
     terminate((uint64_t)stop(handle(0)) + 5);
 }
 
-static void test_stop_self(void)
-{
+static void test_stop_self(void) {
     worker_begin(0, worker_stop_self, 0);
     check((at_rest(0).state & STATE_STOPPED) != 0);
     check(resume(handle(0)) == 0);
@@ -190,30 +172,24 @@ static void test_stop_self(void)
 }
 
 /* A register of each executor, and what must be in it. */
-static void check_patterns(const struct executor_info *info, uint64_t but_one, uint64_t but_two)
-{
+static void check_patterns(const struct executor_info *info, uint64_t but_one, uint64_t but_two) {
     for (uint64_t n = 1; n <= 31; n++)
         check(n == but_one || n == but_two || info->x[n - 1] == PATTERN + n);
 }
 
 /* Let workers 0 … count - 1 spin for a while, then stop them all. */
-static void spin_and_stop(uint64_t count)
-{
+static void spin_and_stop(uint64_t count) {
     park(EVENT_B, time_now() + 2 * info_page()->quantum);
-    for (uint64_t i = 0; i < count; i++)
-        check(stop(handle(i)) == 0);
-    for (uint64_t i = 0; i < count; i++)
-        at_rest(i);
+    for (uint64_t i = 0; i < count; i++) check(stop(handle(i)) == 0);
+    for (uint64_t i = 0; i < count; i++) at_rest(i);
 }
 
 /* No register is lost when an executor is preempted, stopped, or calls. */
-static void test_registers(void)
-{
+static void test_registers(void) {
     uint64_t count = info_page()->hart_count + 1; /* so that they take turns */
     struct executor_info info;
 
-    for (uint64_t i = 0; i < count; i++)
-        code_begin(i, code_patterns, 0);
+    for (uint64_t i = 0; i < count; i++) code_begin(i, code_patterns, 0);
     for (uint64_t round = 0; round < 3; round++) {
         spin_and_stop(count);
         for (uint64_t i = 0; i < count; i++) {
@@ -221,8 +197,7 @@ static void test_registers(void)
             if (info.pc == (uint64_t)code_spin) /* it has set all */
                 check_patterns(&info, 0, 0);
         }
-        for (uint64_t i = 0; i < count && round < 2; i++)
-            check(resume(handle(i)) == 0);
+        for (uint64_t i = 0; i < count && round < 2; i++) check(resume(handle(i)) == 0);
     }
     /* Started elsewhere, it keeps all but sp, a0, and a7 that it sets. */
     for (uint64_t i = 0; i < count; i++) {
@@ -238,8 +213,7 @@ static void test_registers(void)
     }
 }
 
-static void test_inspect_buffer(void)
-{
+static void test_inspect_buffer(void) {
     static const uint64_t nowhere[] = {0,         8,           AREA + PAGE_SIZE, 1ul << 38,
                                        1ul << 47, HANDLE_SELF, ~0ul - 7,         ~0ul << 12,
                                        1ul << 63, USER_IMAGE,  USER_INFO_PAGE};
@@ -257,8 +231,7 @@ static void test_inspect_buffer(void)
 }
 
 /* What a program must not do stops it, and is told with cause and address. */
-static void test_faults(void)
-{
+static void test_faults(void) {
     check(create_space(handle(0)) == 0);
     check(create_executor(SPACE_OWN, handle(1)) == 0);
     const uint64_t forbidden[] = {0,
@@ -293,8 +266,7 @@ static void test_faults(void)
 }
 
 /* A supervisor may repair what was missing: the access is made again. */
-static void test_fault_repair(void)
-{
+static void test_fault_repair(void) {
     code_begin(0, code_store, AREA + 5);
     check_fault(0, CAUSE_STORE, AREA + 5);
     check(map(SPACE_OWN, AREA, 1, PROT_READ, 0) == 0);
@@ -313,8 +285,7 @@ static void test_fault_repair(void)
 }
 
 /* EVENT_CHILD comes for a fault and for an end, once each. */
-static void test_supervise(void)
-{
+static void test_supervise(void) {
     park(EVENT_CHILD, 0);
     code_begin(0, code_load, 0);
     check(park(EVENT_CHILD, time_after(PATIENCE_MS)) == EVENT_CHILD);
@@ -340,8 +311,7 @@ static void test_supervise(void)
 }
 
 /* The process of a space ends in a moment: nothing can be mapped any more. */
-static void check_space_ends(uint64_t number)
-{
+static void check_space_ends(uint64_t number) {
     uint64_t deadline = time_after(PATIENCE_MS);
     int64_t error;
 
@@ -353,8 +323,7 @@ static void check_space_ends(uint64_t number)
 }
 
 /* A fault that no living supervisor hears of ends the whole process. */
-static void test_fault_alone(void)
-{
+static void test_fault_alone(void) {
     struct executor_info info;
 
     space_begin(0);
@@ -381,8 +350,7 @@ static void test_fault_alone(void)
 }
 
 /* A process ends with the last of its executors that was started. */
-static void test_last_executor(void)
-{
+static void test_last_executor(void) {
     space_begin(0);
     check(create_executor(handle(0), handle(3)) == 0);
     process_begin(1, 0, code_end, 1);
@@ -408,29 +376,25 @@ static void test_last_executor(void)
 }
 
 /* Sleeps for ever. */
-static void worker_park(void)
-{
+static void worker_park(void) {
     park(EVENT_A, DEADLINE_NONE);
     terminate(1);
 }
 
 /* Sleeps, with a deadline that does not come. */
-static void worker_park_long(void)
-{
+static void worker_park_long(void) {
     park(EVENT_A, time_now() + (1ul << 40));
     terminate(1);
 }
 
 /* Ends its own process. */
-static void worker_destroy_own(void)
-{
+static void worker_destroy_own(void) {
     destroy(SPACE_OWN);
     terminate(1);
 }
 
 /* Whatever its executors do: destroy ends a process at once. */
-static void test_destroy(void)
-{
+static void test_destroy(void) {
     for (uint64_t round = 0; round < 5; round++) {
         space_begin(0);
         process_begin(1, 0, code_spin, 0);
@@ -443,8 +407,7 @@ static void test_destroy(void)
         process_begin(7, 0, code_yield, 0);
         park(EVENT_B, time_now() + (info_page()->timebase >> 12 << round));
         check(destroy(handle(0)) == 0);
-        for (uint64_t i = 1; i <= 7; i++)
-            check_status(i, STATUS_KILLED);
+        for (uint64_t i = 1; i <= 7; i++) check_status(i, STATUS_KILLED);
         check(destroy(handle(0)) == -ESRCH);
         unmap(SPACE_OWN, handle(0), 8);
     }
@@ -455,8 +418,7 @@ static void test_destroy(void)
 }
 
 /* A started process lives without handles, and ends without them. */
-static void test_no_handles(void)
-{
+static void test_no_handles(void) {
     map_rw(AREA, 1);
     space_begin(0);
     check(share(SPACE_OWN, AREA, handle(0), AREA, 1, PROT_RW) == 0);
@@ -464,8 +426,7 @@ static void test_no_handles(void)
     unmap(SPACE_OWN, handle(0), 1);
     uint64_t count = words(AREA)[0];
     uint64_t deadline = time_after(PATIENCE_MS);
-    while (words(AREA)[0] < count + 1000 && time_now() < deadline)
-        sleep_ms(1);
+    while (words(AREA)[0] < count + 1000 && time_now() < deadline) sleep_ms(1);
     check(words(AREA)[0] >= count + 1000);
     check(stop(handle(1)) == 0);
     at_rest(1);

@@ -20,8 +20,7 @@ static const uint64_t no_words[] = {
 static uint32_t park_word, park_old;
 static int64_t park_results[4];
 
-static void test_park_pending(void)
-{
+static void test_park_pending(void) {
     for (uint64_t bit = 0; bit < 32; bit++) {
         check(unpark(me(), 1ul << bit) == 0);
         check(park(1ul << bit, DEADLINE_NONE) == 1l << bit);
@@ -40,8 +39,7 @@ static void test_park_pending(void)
     check(park(EVENT_A, 0) == -ETIMEDOUT);
 }
 
-static void test_park_arguments(void)
-{
+static void test_park_arguments(void) {
     check(park(0, 0) == -EINVAL);
     check(park(0, DEADLINE_NONE) == -EINVAL);
     check(park(1ul << 32, DEADLINE_NONE) == -EINVAL);
@@ -53,8 +51,7 @@ static void test_park_arguments(void)
     check(park(0xffffffff & ~EVENT_CHILD, 0) == -ETIMEDOUT);
 }
 
-static void test_park_deadline(void)
-{
+static void test_park_deadline(void) {
     check(park(EVENT_A, 0) == -ETIMEDOUT);
     check(park(EVENT_A, time_now()) == -ETIMEDOUT);
     for (uint64_t ms = 1; ms <= 16; ms *= 2) {
@@ -72,16 +69,14 @@ static void test_park_deadline(void)
 }
 
 /* Worker 0: tells what two parks return. */
-static void worker_park_twice(void)
-{
+static void worker_park_twice(void) {
     park_results[0] = park(EVENT_A, DEADLINE_NONE);
     park_results[1] = park(EVENT_A | EVENT_B, 0);
     terminate(0);
 }
 
 /* An event that is not waited for does not wake, and stays. */
-static void test_unpark_mask(void)
-{
+static void test_unpark_mask(void) {
     worker_begin(0, worker_park_twice, 0);
     check((at_rest(0).state & STATE_PARKED) != 0);
     check(start(handle(0), (uint64_t)code_end, 0, 0) == -EBUSY);
@@ -98,8 +93,7 @@ static void test_unpark_mask(void)
 }
 
 /* Worker 0: answers ANSWERS events that come one by one. */
-static void worker_answer(uint64_t other)
-{
+static void worker_answer(uint64_t other) {
     for (uint64_t i = 0; i < ANSWERS; i++) {
         park(EVENT_A, DEADLINE_NONE);
         unpark(other, EVENT_B);
@@ -107,8 +101,7 @@ static void worker_answer(uint64_t other)
     terminate(ANSWERS);
 }
 
-static void test_unpark_answer(void)
-{
+static void test_unpark_answer(void) {
     worker_begin(0, worker_answer, me());
     for (uint64_t i = 0; i < ANSWERS; i++) {
         check(unpark(handle(0), EVENT_A) == 0);
@@ -118,11 +111,9 @@ static void test_unpark_answer(void)
 }
 
 /* Worker 0: when the word changes, sends A, and a little later B. */
-static void worker_send_two(uint64_t other)
-{
+static void worker_send_two(uint64_t other) {
     for (uint32_t round = 1;; round++) {
-        while (__atomic_load_n(&park_word, __ATOMIC_ACQUIRE) < round)
-            yield();
+        while (__atomic_load_n(&park_word, __ATOMIC_ACQUIRE) < round) yield();
         for (volatile uint32_t i = 0; i < (round & 63) << 6; i = i + 1)
             ;
         unpark(other, EVENT_A);
@@ -134,8 +125,7 @@ static void worker_send_two(uint64_t other)
 
 /* An event and a deadline that come together: one of the two ends the park,
  * and the deadline never ends the next. */
-static void test_park_late_timeout(void)
-{
+static void test_park_late_timeout(void) {
     uint64_t step = info_page()->timebase >> 16; /* about 15 microseconds */
     uint32_t rounds = deep ? 20000 : 300;
 
@@ -154,22 +144,18 @@ static void test_park_late_timeout(void)
 }
 
 /* Many deadlines at once, in any order. */
-static void worker_sleep(uint64_t ms)
-{
+static void worker_sleep(uint64_t ms) {
     uint64_t deadline = time_after(ms);
     int64_t result = park(EVENT_A, deadline);
     terminate(result == -ETIMEDOUT && time_now() >= deadline ? ms : 1000);
 }
 
-static void test_park_many(void)
-{
+static void test_park_many(void) {
     static const uint8_t ms[] = {9, 3, 7, 3, 1, 12, 5, 2, 30, 4, 11, 6, 3, 8, 200, 10};
 
-    for (uint64_t i = 0; i < sizeof(ms); i++)
-        worker_begin(i, worker_sleep, ms[i]);
+    for (uint64_t i = 0; i < sizeof(ms); i++) worker_begin(i, worker_sleep, ms[i]);
     for (uint64_t i = 0; i < sizeof(ms); i++) {
-        if (ms[i] < 100)
-            check_status(i, ms[i]);
+        if (ms[i] < 100) check_status(i, ms[i]);
     }
     check(stop(handle(14)) == 0);
     at_rest(14);
@@ -177,17 +163,14 @@ static void test_park_many(void)
     check_status(14, 4);
     /* Who ends while it sleeps takes its deadline along. */
     space_begin(16);
-    for (uint64_t i = 17; i < 25; i++)
-        process_begin(i, 16, worker_sleep, 10000 + i);
+    for (uint64_t i = 17; i < 25; i++) process_begin(i, 16, worker_sleep, 10000 + i);
     at_rest(24);
     check(destroy(handle(16)) == 0);
-    for (uint64_t i = 17; i < 25; i++)
-        check_status(i, STATUS_KILLED);
+    for (uint64_t i = 17; i < 25; i++) check_status(i, STATUS_KILLED);
 }
 
 /* Stopped in a park: it goes on parking, or comes back with what came. */
-static void test_park_stopped(void)
-{
+static void test_park_stopped(void) {
     worker_begin(0, worker_park_twice, 0);
     at_rest(0);
     check(stop(handle(0)) == 0);
@@ -222,8 +205,7 @@ static void test_park_stopped(void)
     check_status(2, 0);
 }
 
-static void test_park_if(void)
-{
+static void test_park_if(void) {
     map_rw(AREA + PAGE_SIZE, 1);
     uint32_t *word = (uint32_t *)(AREA + 2 * PAGE_SIZE - 4);
 
@@ -250,8 +232,7 @@ static void test_park_if(void)
         check(park_if((uint32_t *)(AREA + PAGE_SIZE + i), 0, 0) == -EINVAL);
 }
 
-static void test_park_and_swap(void)
-{
+static void test_park_and_swap(void) {
     uint32_t old = 9;
 
     map_rw(AREA + PAGE_SIZE, 1);
@@ -277,15 +258,13 @@ static void test_park_and_swap(void)
 }
 
 /* Worker 0: sleeps on the word by both calls. */
-static void worker_wait_word(void)
-{
+static void worker_wait_word(void) {
     park_results[0] = park_if(&park_word, 3, DEADLINE_NONE);
     park_results[1] = park_and_swap(&park_word, 4, DEADLINE_NONE, &park_old);
     terminate(0);
 }
 
-static void test_park_word_wake(void)
-{
+static void test_park_word_wake(void) {
     park_word = 3;
     worker_begin(0, worker_wait_word, 0);
     check((at_rest(0).state & STATE_PARKED) != 0);
@@ -293,8 +272,7 @@ static void test_park_word_wake(void)
     check(unpark(handle(0), EVENT_A) == 0); /* does not wake it */
     check((at_rest(0).state & STATE_PARKED) != 0);
     check(unpark(handle(0), EVENT_WAKE) == 0);
-    while (__atomic_load_n(&park_word, __ATOMIC_ACQUIRE) != 4)
-        yield();
+    while (__atomic_load_n(&park_word, __ATOMIC_ACQUIRE) != 4) yield();
     check(unpark(handle(0), EVENT_WAKE) == 0);
     check_status(0, 0);
     check(park_results[0] == EVENT_WAKE);
@@ -303,8 +281,7 @@ static void test_park_word_wake(void)
 }
 
 /* Worker 0: sleeps while the word is what it was, ANSWERS times. */
-static void worker_follow(uint64_t other)
-{
+static void worker_follow(uint64_t other) {
     for (uint32_t value = 0; value < ANSWERS; value++) {
         while (__atomic_load_n(&park_word, __ATOMIC_ACQUIRE) == value)
             park_if(&park_word, value, DEADLINE_NONE);
@@ -314,8 +291,7 @@ static void worker_follow(uint64_t other)
 }
 
 /* No change of the word is slept over. */
-static void test_park_if_race(void)
-{
+static void test_park_if_race(void) {
     park_word = 0;
     worker_begin(0, worker_follow, me());
     for (uint32_t value = 1; value <= ANSWERS; value++) {
@@ -329,8 +305,7 @@ static void test_park_if_race(void)
 }
 
 /* Buffers from which, and to which, nothing can be copied. */
-static void test_console(void)
-{
+static void test_console(void) {
     static const char line[] = "";
 
     for (uint64_t i = 0; i < NO_WORDS; i++) {

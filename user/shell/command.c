@@ -18,22 +18,19 @@ struct builtin {
 
 static bool run_help(int count, const char *const words[]);
 
-static bool run_jobs(int count, const char *const words[])
-{
+static bool run_jobs(int count, const char *const words[]) {
     (void)count, (void)words;
     job_list(false);
     return true;
 }
 
-static bool run_ps(int count, const char *const words[])
-{
+static bool run_ps(int count, const char *const words[]) {
     (void)count, (void)words;
     job_list(true);
     return true;
 }
 
-static bool run_kill(int count, const char *const words[])
-{
+static bool run_kill(int count, const char *const words[]) {
     int64_t number;
 
     if (count != 2 || !string_number(words[1], &number)) {
@@ -43,8 +40,7 @@ static bool run_kill(int count, const char *const words[])
     return job_kill(number);
 }
 
-static bool run_wait(int count, const char *const words[])
-{
+static bool run_wait(int count, const char *const words[]) {
     (void)count, (void)words;
     return job_wait_all();
 }
@@ -59,8 +55,7 @@ static const struct builtin builtins[] = {
 
 #define BUILTINS (sizeof(builtins) / sizeof(builtins[0]))
 
-static bool run_help(int count, const char *const words[])
-{
+static bool run_help(int count, const char *const words[]) {
     (void)count, (void)words;
     printf("commands of the shell:\n");
     for (uint64_t i = 0; i < BUILTINS; i++)
@@ -74,51 +69,40 @@ static bool run_help(int count, const char *const words[])
 }
 
 /* Cut a command into words. Returns how many, or -1 if there are too many. */
-static int split_words(char *command, const char *words[WORDS_MAX])
-{
+static int split_words(char *command, const char *words[WORDS_MAX]) {
     int count = 0;
 
     for (;;) {
-        while (*command == ' ' || *command == '\t')
-            *command++ = 0;
-        if (*command == 0)
-            return count;
-        if (count == WORDS_MAX)
-            return -1;
+        while (*command == ' ' || *command == '\t') *command++ = 0;
+        if (*command == 0) return count;
+        if (count == WORDS_MAX) return -1;
         words[count++] = command;
-        while (*command != 0 && *command != ' ' && *command != '\t')
-            command++;
+        while (*command != 0 && *command != ' ' && *command != '\t') command++;
     }
 }
 
 /* Run a program, in the background if `background`. */
 static bool run_program(const struct program *program, int count, const char *const words[],
-                        bool background)
-{
+                        bool background) {
     int64_t number = job_start(program, count, words);
 
-    if (number < 0)
-        return false;
-    if (!background)
-        return job_wait(number);
+    if (number < 0) return false;
+    if (!background) return job_wait(number);
     printf("[%ld] %s\n", number, program->name);
     return true;
 }
 
-static bool run_command(char *command, bool background)
-{
+static bool run_command(char *command, bool background) {
     const char *words[WORDS_MAX];
     int count = split_words(command, words);
 
-    if (count == 0)
-        return true;
+    if (count == 0) return true;
     if (count < 0) {
         printf("too many words, at most %d\n", WORDS_MAX);
         return false;
     }
     for (uint64_t i = 0; i < BUILTINS; i++) {
-        if (strcmp(builtins[i].name, words[0]) == 0)
-            return builtins[i].run(count, words);
+        if (strcmp(builtins[i].name, words[0]) == 0) return builtins[i].run(count, words);
     }
     const struct program *program = program_find(words[0]);
     if (program == 0) {
@@ -128,18 +112,15 @@ static bool run_command(char *command, bool background)
     return run_program(program, count, words, background);
 }
 
-bool command_run_line(char *line)
-{
+bool command_run_line(char *line) {
     bool success = true;
 
     while (*line != 0) {
         char *end = line;
-        while (*end != 0 && *end != ';' && *end != '&')
-            end++;
+        while (*end != 0 && *end != ';' && *end != '&') end++;
         char mark = *end;
         *end = 0;
-        if (!run_command(line, mark == '&'))
-            success = false;
+        if (!run_command(line, mark == '&')) success = false;
         line = mark == 0 ? end : end + 1;
     }
     return success;

@@ -44,8 +44,7 @@ static const struct {
 #define AUTHORITIES (sizeof(authorities) / sizeof(authorities[0]))
 
 /* Collect what `program` is granted of what we have. Returns how many. */
-static uint64_t job_grants(const char *program, struct grant grants[AUTHORITIES])
-{
+static uint64_t job_grants(const char *program, struct grant grants[AUTHORITIES]) {
     uint64_t count = 0;
 
     for (uint64_t i = 0; i < AUTHORITIES; i++) {
@@ -55,19 +54,16 @@ static uint64_t job_grants(const char *program, struct grant grants[AUTHORITIES]
     return count;
 }
 
-static bool job_exists(int64_t number)
-{
+static bool job_exists(int64_t number) {
     return number >= 1 && number <= JOBS_MAX && jobs[number - 1].name[0] != 0;
 }
 
-int64_t job_start(const struct program *program, int argc, const char *const argv[])
-{
+int64_t job_start(const struct program *program, int argc, const char *const argv[]) {
     struct grant grants[AUTHORITIES];
     uint64_t grant_count = job_grants(program->name, grants);
     int64_t number = 1;
 
-    while (job_exists(number))
-        number++;
+    while (job_exists(number)) number++;
     if (number > JOBS_MAX) {
         printf("%s: there are %d jobs already\n", program->name, JOBS_MAX);
         return -EAGAIN;
@@ -88,8 +84,7 @@ int64_t job_start(const struct program *program, int argc, const char *const arg
 }
 
 /* End what is left of a job and forget it. */
-static void job_drop(struct job *job)
-{
+static void job_drop(struct job *job) {
     process_end(&job->process);
     job->name[0] = 0;
 }
@@ -98,8 +93,7 @@ static void job_drop(struct job *job)
  * Say how a job has ended; of a good end only if `always`.
  * Returns true if it ended by itself, with status 0.
  */
-static bool job_report(const struct job *job, const struct executor_info *info, bool always)
-{
+static bool job_report(const struct job *job, const struct executor_info *info, bool always) {
     if (info->fault_cause != FAULT_NONE) {
         /* The address, or the instruction if that was at fault. */
         printf("[%s stopped: %s 0x%lx, pc 0x%lx]\n", job->name, fault_name(info->fault_cause),
@@ -116,8 +110,7 @@ static bool job_report(const struct job *job, const struct executor_info *info, 
     return info->status == 0;
 }
 
-bool job_wait(int64_t number)
-{
+bool job_wait(int64_t number) {
     struct job *job = &jobs[number - 1];
     struct executor_info info;
 
@@ -137,19 +130,16 @@ bool job_wait(int64_t number)
     }
 }
 
-bool job_wait_all(void)
-{
+bool job_wait_all(void) {
     bool success = true;
 
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
-        if (job_exists(number) && !job_wait(number))
-            success = false;
+        if (job_exists(number) && !job_wait(number)) success = false;
     }
     return success;
 }
 
-bool job_kill(int64_t number)
-{
+bool job_kill(int64_t number) {
     if (!job_exists(number)) {
         printf("there is no job %ld; `jobs` lists them\n", number);
         return false;
@@ -158,8 +148,7 @@ bool job_kill(int64_t number)
     return true;
 }
 
-bool job_any_ended(void)
-{
+bool job_any_ended(void) {
     struct executor_info info;
 
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
@@ -169,16 +158,14 @@ bool job_any_ended(void)
     return false;
 }
 
-bool job_reap(void)
-{
+bool job_reap(void) {
     struct executor_info info;
     bool success = true;
 
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
         struct job *job = &jobs[number - 1];
         if (job_exists(number) && child_settled(job->process.executor, &info)) {
-            if (!job_report(job, &info, true))
-                success = false;
+            if (!job_report(job, &info, true)) success = false;
             job_drop(job);
         }
     }
@@ -186,29 +173,25 @@ bool job_reap(void)
 }
 
 /* Print what an executor is doing. A pc can be told of one at rest only. */
-static void print_executor(const char *number, const char *name, uint64_t executor)
-{
+static void print_executor(const char *number, const char *name, uint64_t executor) {
     struct executor_info info;
     char pc[20] = "-";
 
-    if (inspect(executor, &info) < 0)
-        return;
+    if (inspect(executor, &info) < 0) return;
     if ((info.state & (STATE_EXECUTING | STATE_QUEUED)) == 0)
         snprintf(pc, sizeof(pc), "0x%lx", info.pc);
     printf("%3s  %-12s %-10s %-10s  0x%08lx\n", number, name, state_name(info.state), pc,
            info.state >> STATE_EVENTS_SHIFT);
 }
 
-void job_list(bool details)
-{
+void job_list(bool details) {
     if (details) {
         printf("job  name         state      pc          events\n");
         print_executor("-", "shell", HANDLE_SELF);
     }
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
         char text[8];
-        if (!job_exists(number))
-            continue;
+        if (!job_exists(number)) continue;
         snprintf(text, sizeof(text), "%ld", number);
         if (details)
             print_executor(text, jobs[number - 1].name, jobs[number - 1].process.executor);

@@ -18,8 +18,7 @@ static uint64_t key_first;
 static uint64_t key_end;
 static bool interrupted;
 
-static void keyboard_add(char key)
-{
+static void keyboard_add(char key) {
     if (key == KEY_INTERRUPT) {
         key_first = key_end;
         interrupted = true;
@@ -28,29 +27,23 @@ static void keyboard_add(char key)
     }
 }
 
-void keyboard_poll(void)
-{
+void keyboard_poll(void) {
     char buffer[64];
 
     for (;;) {
         int64_t count = console_read(buffer, sizeof(buffer));
-        if (count <= 0)
-            return;
-        for (int64_t i = 0; i < count; i++)
-            keyboard_add(buffer[i]);
+        if (count <= 0) return;
+        for (int64_t i = 0; i < count; i++) keyboard_add(buffer[i]);
     }
 }
 
-bool keyboard_take(char *key)
-{
-    if (key_first == key_end)
-        return false;
+bool keyboard_take(char *key) {
+    if (key_first == key_end) return false;
     *key = keys[key_first++ % KEYS_MAX];
     return true;
 }
 
-bool keyboard_interrupted(void)
-{
+bool keyboard_interrupted(void) {
     bool was = interrupted;
 
     interrupted = false;

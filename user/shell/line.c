@@ -26,15 +26,13 @@ struct editor {
 };
 
 /* Take back the last character, on the screen too. */
-static void editor_erase(struct editor *editor)
-{
+static void editor_erase(struct editor *editor) {
     editor->length--;
     printf("\b \b");
 }
 
 /* Returns true if this key was a part of an escape sequence. */
-static bool editor_escape(struct editor *editor, char key)
-{
+static bool editor_escape(struct editor *editor, char key) {
     bool part = editor->escape != ESCAPE_NONE;
 
     if (key == KEY_ESCAPE) {
@@ -49,21 +47,17 @@ static bool editor_escape(struct editor *editor, char key)
 }
 
 /* Use one key. Returns true if the line is complete. */
-static bool editor_key(struct editor *editor, char key)
-{
-    if (editor_escape(editor, key))
-        return false;
+static bool editor_key(struct editor *editor, char key) {
+    if (editor_escape(editor, key)) return false;
     if (key == '\r' || key == '\n') {
         printf("\n");
         editor->line[editor->length] = 0;
         return true;
     }
     if (key == KEY_BACKSPACE || key == KEY_DELETE) {
-        if (editor->length > 0)
-            editor_erase(editor);
+        if (editor->length > 0) editor_erase(editor);
     } else if (key == KEY_KILL_LINE) {
-        while (editor->length > 0)
-            editor_erase(editor);
+        while (editor->length > 0) editor_erase(editor);
     } else if (key >= ' ' && key <= '~' && editor->length < LINE_MAX - 1) {
         editor->line[editor->length++] = key;
         printf("%c", key);
@@ -72,14 +66,12 @@ static bool editor_key(struct editor *editor, char key)
 }
 
 /* Show the prompt and the line so far. */
-static void editor_show(struct editor *editor)
-{
+static void editor_show(struct editor *editor) {
     editor->line[editor->length] = 0;
     printf(PROMPT "%s", editor->line);
 }
 
-void line_read(char *line)
-{
+void line_read(char *line) {
     struct editor editor = {.line = line};
     char key;
 
@@ -93,8 +85,7 @@ void line_read(char *line)
             editor_show(&editor);
         }
         while (keyboard_take(&key)) {
-            if (editor_key(&editor, key))
-                return;
+            if (editor_key(&editor, key)) return;
         }
         if (job_any_ended()) {
             printf("\n");

@@ -24,48 +24,38 @@
 #define COMMAND_MAX sizeof(((struct info_page *)0)->command)
 
 /* Copy the command of the boot arguments. Returns whether there is one. */
-static bool boot_command_read(char *command)
-{
-    for (uint64_t i = 0; i < COMMAND_MAX; i++)
-        command[i] = info_page()->command[i];
+static bool boot_command_read(char *command) {
+    for (uint64_t i = 0; i < COMMAND_MAX; i++) command[i] = info_page()->command[i];
     command[COMMAND_MAX - 1] = 0;
     return command[0] != 0;
 }
 
 /* Run the commands between the semicolons, each shown as if it was typed.
  * Returns true if all succeeded. */
-static bool boot_command_run(char *command)
-{
+static bool boot_command_run(char *command) {
     bool success = true;
 
     while (*command != 0) {
-        while (*command == ' ' || *command == ';')
-            command++;
-        if (*command == 0)
-            break;
+        while (*command == ' ' || *command == ';') command++;
+        if (*command == 0) break;
         char *end = strchr(command, ';');
         char *next = end == 0 ? command + strlen(command) : end + 1;
-        if (end != 0)
-            *end = 0;
+        if (end != 0) *end = 0;
         printf(PROMPT "%s\n", command);
-        if (!command_run_line(command))
-            success = false;
-        if (!job_reap())
-            success = false;
+        if (!command_run_line(command)) success = false;
+        if (!job_reap()) success = false;
         command = next;
     }
     return success;
 }
 
-int main(void)
-{
+int main(void) {
     static char command[COMMAND_MAX];
     char line[LINE_MAX];
 
     if (boot_command_read(command)) {
         bool success = boot_command_run(command);
-        if (power_off(success ? 0 : 1))
-            sleep_ms(1000); /* it takes the device a moment */
+        if (power_off(success ? 0 : 1)) sleep_ms(1000); /* it takes the device a moment */
         printf("shell: the machine has no power-off device, or it did not work\n");
     }
     printf("Type `help` for the list of commands.\n");

@@ -9,13 +9,11 @@
 
 extern _Thread_local struct hart *model_hart;
 
-static inline struct global *global(void)
-{
+static inline struct global *global(void) {
     return &global_page;
 }
 
-static inline struct hart *this_hart(void)
-{
+static inline struct hart *this_hart(void) {
     return model_hart;
 }
 

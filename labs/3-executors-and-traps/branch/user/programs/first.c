@@ -19,8 +19,7 @@
 
 extern char image_start[], image_end[]; /* user.ld */
 
-static void must(int64_t result, const char *what)
-{
+static void must(int64_t result, const char *what) {
     if (result < 0) {
         printf("%s: %s\n", what, error_name(result));
         terminate(1);
@@ -29,12 +28,10 @@ static void must(int64_t result, const char *what)
 
 /* The second process. It shares our memory, so it must not be written by
  * both; the page at PAGE is a message. */
-static void child(void)
-{
+static void child(void) {
     struct executor_info info;
     printf("second process: the page says \"%s\"\n", (const char *)PAGE);
-    do
-        must(inspect(PARENT, &info), "inspect");
+    do must(inspect(PARENT, &info), "inspect");
     while (!(info.state & STATE_TERMINATED));
     if (info.fault_cause == FAULT_NONE) {
         printf("the first process ended, but not by a fault\n");
@@ -46,16 +43,14 @@ static void child(void)
 }
 
 /* Show our own page at `va` there, with what rights it has. */
-static void give_page(uint64_t va)
-{
+static void give_page(uint64_t va) {
     int64_t error = share(SPACE_OWN, va, CHILD_SPACE, va, 1, PROT_READ | PROT_WRITE);
     if (error == -EACCES) /* not writable: text or constants */
         error = share(SPACE_OWN, va, CHILD_SPACE, va, 1, PROT_READ | PROT_EXECUTE);
     must(error, "share");
 }
 
-int main(void)
-{
+int main(void) {
     printf("hello from user mode\n");
     must(map(SPACE_OWN, PAGE, 1, PROT_READ | PROT_WRITE, 0), "map");
     snprintf((char *)PAGE, PAGE_SIZE, "greetings from the first process");

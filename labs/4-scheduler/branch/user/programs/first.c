@@ -19,39 +19,33 @@ static uint64_t turns[MANY]; /* of each executor, written by it alone */
 
 /* Use the hart for so long, then give it up. More often, the harts would do
  * nothing but wait for the run queue's lock. */
-static void work_then_yield(void)
-{
+static void work_then_yield(void) {
     uint64_t end = time_after(WORK_MS);
     while (time_now() < end) {
     }
     yield();
 }
 
-static int64_t take_turns(void *argument)
-{
+static int64_t take_turns(void *argument) {
     uint64_t *mine = argument;
     bool polite = (mine - turns) % 2 == 0;
     for (;;) {
         __atomic_store_n(mine, *mine + 1, __ATOMIC_RELAXED);
-        if (polite)
-            work_then_yield();
+        if (polite) work_then_yield();
     }
     return 0;
 }
 
 /* Until each executor has had a turn since the last look: none starves. */
-static void wait_for_all(uint64_t count, uint64_t *seen)
-{
+static void wait_for_all(uint64_t count, uint64_t *seen) {
     for (uint64_t i = 0; i < count; i++) {
         uint64_t now;
-        while ((now = __atomic_load_n(&turns[i], __ATOMIC_RELAXED)) == seen[i])
-            work_then_yield();
+        while ((now = __atomic_load_n(&turns[i], __ATOMIC_RELAXED)) == seen[i]) work_then_yield();
         seen[i] = now;
     }
 }
 
-int main(void)
-{
+int main(void) {
     uint64_t seen[MANY] = {0}, count = info_page()->hart_count * EACH_HART;
     printf("%lu executors on %u hart%s; every second one never yields\n", count,
            info_page()->hart_count, info_page()->hart_count == 1 ? "" : "s");

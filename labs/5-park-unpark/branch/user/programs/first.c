@@ -19,8 +19,7 @@ static struct mutex mutex;
 static struct condition all_here;
 static uint64_t counter, here; /* under the mutex */
 
-static struct thread *must_create(int64_t (*function)(void *), void *argument)
-{
+static struct thread *must_create(int64_t (*function)(void *), void *argument) {
     struct thread *thread;
     if (thread_create(function, argument, &thread) < 0) {
         printf("no memory for a thread\n");
@@ -29,8 +28,7 @@ static struct thread *must_create(int64_t (*function)(void *), void *argument)
     return thread;
 }
 
-static int64_t return_balls(void *partner)
-{
+static int64_t return_balls(void *partner) {
     for (int i = 0; i < ROUNDS; i++) {
         park(EVENT_BALL, DEADLINE_NONE);
         unpark(thread_handle(partner), EVENT_BALL);
@@ -38,8 +36,7 @@ static int64_t return_balls(void *partner)
     return 0;
 }
 
-static void ping_pong(void)
-{
+static void ping_pong(void) {
     struct thread *partner = must_create(return_balls, thread_self());
     for (int i = 0; i < ROUNDS; i++) {
         unpark(thread_handle(partner), EVENT_BALL);
@@ -48,8 +45,7 @@ static void ping_pong(void)
     printf("ping-pong: %d balls came back\n", ROUNDS);
 }
 
-static int64_t count_up(void *unused)
-{
+static int64_t count_up(void *unused) {
     (void)unused;
     for (int i = 0; i < ROUNDS; i++) {
         mutex_lock(&mutex);
@@ -57,30 +53,24 @@ static int64_t count_up(void *unused)
         mutex_unlock(&mutex);
     }
     mutex_lock(&mutex);
-    if (++here == PLAYERS)
-        condition_signal(&all_here);
+    if (++here == PLAYERS) condition_signal(&all_here);
     mutex_unlock(&mutex);
     return 0;
 }
 
-static void count_together(void)
-{
-    for (int i = 0; i < PLAYERS; i++)
-        must_create(count_up, 0);
+static void count_together(void) {
+    for (int i = 0; i < PLAYERS; i++) must_create(count_up, 0);
     mutex_lock(&mutex);
-    while (here < PLAYERS)
-        condition_wait(&all_here, &mutex);
+    while (here < PLAYERS) condition_wait(&all_here, &mutex);
     printf("mutex: %d threads counted to %lu\n", PLAYERS, counter);
     mutex_unlock(&mutex);
 }
 
-int main(void)
-{
+int main(void) {
     ping_pong();
     count_together();
     bool passed = park(EVENT_BALL, time_after(20)) == -ETIMEDOUT;
     printf("deadline: %s\n", passed ? "it passed" : "the park ended otherwise");
-    if (!passed || counter != PLAYERS * ROUNDS)
-        return 1;
+    if (!passed || counter != PLAYERS * ROUNDS) return 1;
     lab_done(5);
 }

@@ -24,17 +24,12 @@
 
 /* Does the table, as it stands now, permit what faulted? A handle, or a page
  * without the right, never does. */
-static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
-{
+static bool is_spurious(struct space *space, uint64_t cause, uint64_t address) {
     uint64_t right = 0;
-    if (cause == CAUSE_LOAD_PAGE_FAULT)
-        right = PTE_R;
-    if (cause == CAUSE_STORE_PAGE_FAULT)
-        right = PTE_W;
-    if (cause == CAUSE_FETCH_PAGE_FAULT)
-        right = PTE_X;
-    if (right == 0 || address >= user_end())
-        return false;
+    if (cause == CAUSE_LOAD_PAGE_FAULT) right = PTE_R;
+    if (cause == CAUSE_STORE_PAGE_FAULT) right = PTE_W;
+    if (cause == CAUSE_FETCH_PAGE_FAULT) right = PTE_X;
+    if (right == 0 || address >= user_end()) return false;
     lock_acquire(&space->lock, LOCK_SPACE);
     const pte_t *entry = page_table_walk(space->root, address);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
@@ -43,17 +38,14 @@ static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
 }
 
 /* The supervisor, with a reference, unless it has ended or there is none. */
-static struct executor *living_supervisor(struct executor *self)
-{
+static struct executor *living_supervisor(struct executor *self) {
     struct executor *supervisor = self->supervisor;
-    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED))
-        return NULL;
+    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED)) return NULL;
     executor_get(supervisor);
     return supervisor;
 }
 
-struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
-{
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     if (is_spurious(self->space, cause, address)) {
         sfence_vma_asid(self->space->asid);
         return self;
@@ -75,7 +67,6 @@ struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
     bool goes_on = !scheduler_release(self);
     executor_unpark(supervisor, EVENT_CHILD);
     executor_put(supervisor);
-    if (goes_on)
-        return self;
+    if (goes_on) return self;
     return scheduler_next();
 }

@@ -11,88 +11,69 @@
 #include "state.h"
 
 /* The page of the object of this type at `va`, 0 if there is none. */
-static void *handle_look_up(struct space *space, user_t va, uint64_t type)
-{
-    if (!page_aligned(va.raw) || va.raw >= user_end())
-        return NULL;
+static void *handle_look_up(struct space *space, user_t va, uint64_t type) {
+    if (!page_aligned(va.raw) || va.raw >= user_end()) return NULL;
     const pte_t *entry = page_table_walk(space->root, va.raw);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
-    if ((pte & (PTE_V | PTE_TYPE)) != (PTE_V | type))
-        return NULL;
+    if ((pte & (PTE_V | PTE_TYPE)) != (PTE_V | type)) return NULL;
     return pte_page(pte);
 }
 
-struct executor *handle_executor(struct space *space, user_t va)
-{
+struct executor *handle_executor(struct space *space, user_t va) {
     return handle_look_up(space, va, PTE_EXECUTOR);
 }
 
-struct space *handle_space(struct space *space, user_t va)
-{
+struct space *handle_space(struct space *space, user_t va) {
     return handle_look_up(space, va, PTE_SPACE);
 }
 
-struct space *call_space(struct executor *self, user_t va)
-{
+struct space *call_space(struct executor *self, user_t va) {
     struct space *own = self->space;
     lock_acquire(&own->lock, LOCK_SPACE);
     struct space *space = va.raw == 0 ? own : handle_space(own, va);
-    if (space != NULL)
-        space_get(space);
+    if (space != NULL) space_get(space);
     lock_release(&own->lock, LOCK_SPACE);
     return space;
 }
 
-struct executor *call_executor(struct executor *self, user_t va)
-{
+struct executor *call_executor(struct executor *self, user_t va) {
     lock_acquire(&self->space->lock, LOCK_SPACE);
     struct executor *executor = handle_executor(self->space, va);
-    if (executor != NULL)
-        executor_get(executor);
+    if (executor != NULL) executor_get(executor);
     lock_release(&self->space->lock, LOCK_SPACE);
     return executor;
 }
 
 /* Map the handle of a new object. */
-static int map_handle(struct executor *self, user_t va, void *object, uint64_t type)
-{
+static int map_handle(struct executor *self, user_t va, void *object, uint64_t type) {
     return map_page(self->space, va, phys_from_linear(object), type | PTE_R);
 }
 
 /* create_space(va): a new address space, its handle at va. 0, -EINVAL,
  * -EEXIST, -ENOMEM. */
-struct executor *call_create_space(struct executor *self)
-{
+struct executor *call_create_space(struct executor *self) {
     user_t va = user(self->x[REG_A0]);
-    if (!map_range_valid(va.raw, 1))
-        return call_result(self, -EINVAL);
+    if (!map_range_valid(va.raw, 1)) return call_result(self, -EINVAL);
     struct space *space;
     int error = space_create(&space);
-    if (error != 0)
-        return call_result(self, error);
+    if (error != 0) return call_result(self, error);
     error = map_handle(self, va, space, PTE_SPACE);
-    if (error != 0)
-        space_put(space);
+    if (error != 0) space_put(space);
     return call_result(self, error);
 }
 
 /* create_executor(space, va): a new executor in `space`, stopped, its handle
  * at va in the caller's space. 0, -EINVAL, -EBADF, -EEXIST, -ESRCH, -ENOMEM. */
-struct executor *call_create_executor(struct executor *self)
-{
+struct executor *call_create_executor(struct executor *self) {
     user_t va = user(self->x[REG_A1]);
-    if (!map_range_valid(va.raw, 1))
-        return call_result(self, -EINVAL);
+    if (!map_range_valid(va.raw, 1)) return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     struct executor *executor;
     int error = executor_create(space, &executor);
-    if (error != 0)
-        goto done;
+    if (error != 0) goto done;
     error = map_handle(self, va, executor, PTE_EXECUTOR);
-    if (error != 0)
-        executor_put(executor);
+    if (error != 0) executor_put(executor);
 done:
     space_put(space);
     return call_result(self, error);
@@ -100,18 +81,14 @@ done:
 
 /* destroy(space): end a process from outside. 0, -EBADF, -ESRCH if it has
  * ended. */
-struct executor *call_destroy(struct executor *self)
-{
+struct executor *call_destroy(struct executor *self) {
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     bool alive = space_alive(space);
-    if (alive)
-        space_exit(space);
+    if (alive) space_exit(space);
     call_result(self, alive ? 0 : -ESRCH);
     space_put(space);
     /* Its exit has ended us, if we were one of its executors. */
-    if (state_load(self) & STATE_TERMINATED)
-        return scheduler_leave(self);
+    if (state_load(self) & STATE_TERMINATED) return scheduler_leave(self);
     return self;
 }

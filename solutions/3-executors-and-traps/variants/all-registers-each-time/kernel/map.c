@@ -21,21 +21,18 @@ struct batch {
     pte_t leaves[BATCH_LEAVES];
 };
 
-bool map_range_valid(uint64_t va, uint64_t pages)
-{
+bool map_range_valid(uint64_t va, uint64_t pages) {
     return page_aligned(va) && va != 0 && va < user_end() && pages != 0 && pages <= MAP_PAGES_MAX &&
            pages <= (user_end() - va) >> PAGE_SHIFT;
 }
 
 /* Read alone, read and write, or read and execute. */
-static bool prot_valid(uint64_t prot)
-{
+static bool prot_valid(uint64_t prot) {
     return prot == PROT_READ || prot == (PROT_READ | PROT_WRITE) ||
            prot == (PROT_READ | PROT_EXECUTE);
 }
 
-static uint64_t prot_bits(uint64_t prot)
-{
+static uint64_t prot_bits(uint64_t prot) {
     _Static_assert(PROT_READ << 1 == PTE_R && PROT_WRITE << 1 == PTE_W &&
                        PROT_EXECUTE << 1 == PTE_X,
                    "a shift turns one into the other");
@@ -43,26 +40,22 @@ static uint64_t prot_bits(uint64_t prot)
 }
 
 /* A leaf: accessed, and dirty if it can be written, from the start. */
-static pte_t leaf(phys_t pa, uint64_t bits)
-{
+static pte_t leaf(phys_t pa, uint64_t bits) {
     return pte_make(pa, bits | PTE_V | PTE_A | (bits & PTE_W ? PTE_D : 0));
 }
 
 /* The entry for `va` and those that follow it in the same table, up to `end`. */
-static uint64_t entries_here(uint64_t va, uint64_t end)
-{
+static uint64_t entries_here(uint64_t va, uint64_t end) {
     uint64_t table_end = round_down(va, level_size(1)) + level_size(1);
     return ((end < table_end ? end : table_end) - va) >> PAGE_SHIFT;
 }
 
-static bool range_empty(struct space *space, uint64_t va, uint64_t end)
-{
+static bool range_empty(struct space *space, uint64_t va, uint64_t end) {
     while (va < end) {
         uint64_t count = entries_here(va, end);
         const pte_t *entry = page_table_walk(space->root, va);
         for (uint64_t i = 0; entry != NULL && i < count; i++) {
-            if (pte_load(&entry[i]) != 0)
-                return false;
+            if (pte_load(&entry[i]) != 0) return false;
         }
         va += count << PAGE_SHIFT;
     }
@@ -70,8 +63,7 @@ static bool range_empty(struct space *space, uint64_t va, uint64_t end)
 }
 
 /* The table that an entry stands in. */
-static struct page_table *table_of(const pte_t *entry)
-{
+static struct page_table *table_of(const pte_t *entry) {
     return (struct page_table *)round_down((uint64_t)entry, PAGE_SIZE);
 }
 
@@ -81,27 +73,22 @@ static struct page_table *table_of(const pte_t *entry)
  * locked. The caller drops what is on `tables` in any case.
  */
 static int lock_with_tables(struct space *from, struct space *to, uint64_t va, uint64_t end,
-                            struct page_list *tables)
-{
+                            struct page_list *tables) {
     for (uint64_t set_aside = 0;;) {
         space_lock_both(from, to);
         bool alive = space_alive(from) && space_alive(to);
         uint64_t missing = alive ? page_table_missing(to->root, va, end) : 0;
-        if (alive && missing <= set_aside)
-            return 0;
+        if (alive && missing <= set_aside) return 0;
         space_unlock_both(from, to);
-        if (!alive)
-            return -ESRCH;
+        if (!alive) return -ESRCH;
         /* Tables may go while we set pages aside, so look again. */
         int error = page_list_fill(tables, missing - set_aside, false);
-        if (error != 0)
-            return error;
+        if (error != 0) return error;
         set_aside = missing;
     }
 }
 
-int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
-{
+int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
     uint64_t end = va.raw + PAGE_SIZE;
     struct page_list tables = {0};
     int error = lock_with_tables(space, space, va.raw, end, &tables);
@@ -120,11 +107,10 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
 }
 
 /* Leaves with these bits for all of `pages`. */
-static void batch_make(struct batch *batch, uint64_t count, uint64_t bits, struct page_list *pages)
-{
+static void batch_make(struct batch *batch, uint64_t count, uint64_t bits,
+                       struct page_list *pages) {
     for (uint64_t i = 0; i < count; i++) {
-        if (i != 0 && i % BATCH_LEAVES == 0)
-            batch = batch->next;
+        if (i != 0 && i % BATCH_LEAVES == 0) batch = batch->next;
         phys_t pa = phys_from_linear(page_list_take(pages));
         batch->leaves[i % BATCH_LEAVES] = leaf(pa, bits);
     }
@@ -133,12 +119,10 @@ static void batch_make(struct batch *batch, uint64_t count, uint64_t bits, struc
 /* Exchange what is mapped from `va` on for the batch. Returns whether there was
  * anything. */
 static bool batch_exchange(struct space *space, uint64_t va, uint64_t count, struct batch *batch,
-                           struct page_list *tables)
-{
+                           struct page_list *tables) {
     bool some = false;
     for (uint64_t i = 0; i < count; i++, va += PAGE_SIZE) {
-        if (i != 0 && i % BATCH_LEAVES == 0)
-            batch = batch->next;
+        if (i != 0 && i % BATCH_LEAVES == 0) batch = batch->next;
         pte_t *entry = page_table_make(space->root, va, 0, tables);
         pte_t *mine = &batch->leaves[i % BATCH_LEAVES];
         *mine = __atomic_exchange_n(entry, *mine, __ATOMIC_ACQ_REL);
@@ -152,12 +136,10 @@ static bool batch_exchange(struct space *space, uint64_t va, uint64_t count, str
 
 /* Drop what the leaves refer to: what was mapped, or, if nothing came of it,
  * the new pages. */
-static void batch_drop(struct batch *batch, uint64_t count)
-{
+static void batch_drop(struct batch *batch, uint64_t count) {
     struct page_chain chain = {0};
     for (uint64_t i = 0; i < count; i++) {
-        if (i != 0 && i % BATCH_LEAVES == 0)
-            batch = batch->next;
+        if (i != 0 && i % BATCH_LEAVES == 0) batch = batch->next;
         if (batch->leaves[i % BATCH_LEAVES] != 0)
             unmap_drop(batch->leaves[i % BATCH_LEAVES], &chain);
     }
@@ -169,20 +151,17 @@ static void batch_drop(struct batch *batch, uint64_t count)
  * of whatever is mapped there, else -EEXIST. 0, -EINVAL, -EBADF, -ESRCH,
  * -ENOMEM.
  */
-struct executor *call_map(struct executor *self)
-{
+struct executor *call_map(struct executor *self) {
     uint64_t va = self->x[REG_A1], count = self->x[REG_A2];
     uint64_t prot = self->x[REG_A3], flags = self->x[REG_A4];
     if (!map_range_valid(va, count) || !prot_valid(prot) || (flags & ~(uint64_t)MAP_REPLACE) != 0)
         return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + (count << PAGE_SHIFT);
     struct page_list pages = {0}, tables = {0}, notes = {0};
     int error = page_list_fill(&pages, count, true);
-    if (error == 0)
-        error = page_list_fill(&notes, (count + BATCH_LEAVES - 1) / BATCH_LEAVES, true);
+    if (error == 0) error = page_list_fill(&notes, (count + BATCH_LEAVES - 1) / BATCH_LEAVES, true);
     if (error == 0) {
         struct batch *batch = notes.first;
         batch_make(batch, count, prot_bits(prot) | PTE_MEMORY | PTE_U, &pages);
@@ -205,14 +184,11 @@ struct executor *call_map(struct executor *self)
 
 /* May this leaf be shared with `prot` into `to`? 0, -EINVAL (nothing there),
  * -EACCES, -EPERM. */
-static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to)
-{
+static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to) {
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
-    if (pte == 0)
-        return -EINVAL;
+    if (pte == 0) return -EINVAL;
     switch (pte & PTE_TYPE) {
-    case PTE_MEMORY:
-        return (prot & PROT_WRITE) && !(pte & PTE_W) ? -EACCES : 0;
+    case PTE_MEMORY: return (prot & PROT_WRITE) && !(pte & PTE_W) ? -EACCES : 0;
     case PTE_DEVICE:
         return ((prot & PROT_WRITE) && !(pte & PTE_W)) || (prot & PROT_EXECUTE) ? -EACCES : 0;
     case PTE_SPACE:
@@ -222,40 +198,28 @@ static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to)
             ((struct space *)pte_page(pte))->serial <= to->serial)
             return -EPERM;
         return 0;
-    default:
-        return 0;
+    default: return 0;
     }
 }
 
 /* One more reference to what a leaf refers to. */
-static void share_get(pte_t pte)
-{
+static void share_get(pte_t pte) {
     switch (pte & PTE_TYPE) {
-    case PTE_MEMORY:
-        page_get(pte_page(pte));
-        break;
-    case PTE_EXECUTOR:
-        executor_get(pte_page(pte));
-        break;
-    case PTE_SPACE:
-        space_get(pte_page(pte));
-        break;
-    case PTE_DEVICE:
-        break;
+    case PTE_MEMORY: page_get(pte_page(pte)); break;
+    case PTE_EXECUTOR: executor_get(pte_page(pte)); break;
+    case PTE_SPACE: space_get(pte_page(pte)); break;
+    case PTE_DEVICE: break;
     }
 }
 
 /* Check first, change second, under the locks of both spaces. */
 static int share_range(struct space *from, uint64_t from_va, struct space *to, uint64_t to_va,
-                       uint64_t count, uint64_t prot, struct page_list *tables)
-{
+                       uint64_t count, uint64_t prot, struct page_list *tables) {
     uint64_t size = count << PAGE_SHIFT;
-    if (!range_empty(to, to_va, to_va + size))
-        return -EEXIST;
+    if (!range_empty(to, to_va, to_va + size)) return -EEXIST;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
         int error = share_allowed(page_table_walk(from->root, from_va + at), prot, to);
-        if (error != 0)
-            return error;
+        if (error != 0) return error;
     }
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
         pte_t pte = pte_load(page_table_walk(from->root, from_va + at));
@@ -267,8 +231,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
         page_count_add(table_of(entry), 1);
         pte_publish(entry, leaf(pte_phys(pte), bits));
     }
-    if (prot & PROT_EXECUTE)
-        shootdown(to);
+    if (prot & PROT_EXECUTE) shootdown(to);
     return 0;
 }
 
@@ -279,8 +242,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
  * into one never started only if it is younger (-EPERM). 0, -EINVAL (also where
  * the source has a hole), -EEXIST, -EBADF, -ESRCH, -ENOMEM.
  */
-struct executor *call_share(struct executor *self)
-{
+struct executor *call_share(struct executor *self) {
     uint64_t from_va = self->x[REG_A1], to_va = self->x[REG_A3];
     uint64_t count = self->x[REG_A4], prot = self->x[REG_A5];
     if (!map_range_valid(from_va, count) || !map_range_valid(to_va, count) || !prot_valid(prot))
@@ -297,9 +259,7 @@ struct executor *call_share(struct executor *self)
         }
     }
     page_list_drop(&tables);
-    if (from != NULL)
-        space_put(from);
-    if (to != NULL)
-        space_put(to);
+    if (from != NULL) space_put(from);
+    if (to != NULL) space_put(to);
     return call_result(self, error);
 }

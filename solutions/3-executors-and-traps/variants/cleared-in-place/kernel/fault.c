@@ -22,27 +22,20 @@
 
 /* The right that an access which ended in a page fault wanted; 0 for causes that
  * are none. */
-static pte_t right_wanted(uint64_t cause)
-{
+static pte_t right_wanted(uint64_t cause) {
     switch (cause) {
-    case CAUSE_FETCH_PAGE_FAULT:
-        return PTE_X;
-    case CAUSE_LOAD_PAGE_FAULT:
-        return PTE_R;
-    case CAUSE_STORE_PAGE_FAULT:
-        return PTE_W;
-    default:
-        return 0;
+    case CAUSE_FETCH_PAGE_FAULT: return PTE_X;
+    case CAUSE_LOAD_PAGE_FAULT: return PTE_R;
+    case CAUSE_STORE_PAGE_FAULT: return PTE_W;
+    default: return 0;
     }
 }
 
 /* Does the table, as it stands, permit the access? Then the hart remembers
  * something older, or looked a moment too early. */
-static bool spurious(struct space *space, uint64_t cause, uint64_t address)
-{
+static bool spurious(struct space *space, uint64_t cause, uint64_t address) {
     pte_t wanted = right_wanted(cause);
-    if (wanted == 0 || address >= user_end())
-        return false;
+    if (wanted == 0 || address >= user_end()) return false;
     wanted |= PTE_V | PTE_U;
     lock_acquire(&space->lock, LOCK_SPACE);
     const pte_t *entry = page_table_walk(space->root, address);
@@ -53,25 +46,20 @@ static bool spurious(struct space *space, uint64_t cause, uint64_t address)
 
 /* Note what `self` did, and stop it. Its supervisor, with a reference; 0 if none
  * lives: then it is not stopped. */
-static struct executor *record(struct executor *self, uint64_t cause, uint64_t address)
-{
+static struct executor *record(struct executor *self, uint64_t cause, uint64_t address) {
     lock_acquire(&self->lock, LOCK_EXECUTOR);
     self->fault_cause = cause;
     self->fault_address = address;
     struct executor *supervisor = self->supervisor;
-    if (supervisor != NULL && (state_load(supervisor) & STATE_TERMINATED))
-        supervisor = NULL;
-    if (supervisor != NULL)
-        executor_get(supervisor); /* the lock keeps that of self->supervisor */
+    if (supervisor != NULL && (state_load(supervisor) & STATE_TERMINATED)) supervisor = NULL;
+    if (supervisor != NULL) executor_get(supervisor); /* the lock keeps that of self->supervisor */
     /* This hart holds EXECUTING: nobody has to be interrupted. */
-    if (supervisor != NULL)
-        __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
+    if (supervisor != NULL) __atomic_fetch_or(&self->state, STATE_STOPPED, __ATOMIC_ACQ_REL);
     lock_release(&self->lock, LOCK_EXECUTOR);
     return supervisor;
 }
 
-struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
-{
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     struct space *space = self->space;
     if (spurious(space, cause, address)) {
         sfence_vma_page(address, space->asid);

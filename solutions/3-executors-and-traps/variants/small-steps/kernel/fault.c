@@ -24,14 +24,12 @@
 
 /* Does the table, as it stands now, permit what faulted? A handle, or a page
  * without the right, never does. */
-static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
-{
+static bool is_spurious(struct space *space, uint64_t cause, uint64_t address) {
     uint64_t right = cause == CAUSE_LOAD_PAGE_FAULT    ? PTE_R
                      : cause == CAUSE_STORE_PAGE_FAULT ? PTE_W
                      : cause == CAUSE_FETCH_PAGE_FAULT ? PTE_X
                                                        : 0;
-    if (right == 0 || address >= user_end())
-        return false;
+    if (right == 0 || address >= user_end()) return false;
     lock_acquire(&space->lock, LOCK_SPACE);
     const pte_t *entry = page_table_walk(space->root, address);
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
@@ -40,18 +38,15 @@ static bool is_spurious(struct space *space, uint64_t cause, uint64_t address)
 }
 
 /* The supervisor, with a reference, unless it has ended or there is none. */
-static struct executor *living_supervisor(struct executor *self)
-{
+static struct executor *living_supervisor(struct executor *self) {
     struct executor *supervisor = self->supervisor;
-    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED))
-        return NULL;
+    if (supervisor == NULL || (state_load(supervisor) & STATE_TERMINATED)) return NULL;
     executor_get(supervisor);
     return supervisor;
 }
 
 /* Set STOPPED, whatever else changes the state word meanwhile. */
-static void set_stopped(uint64_t *state)
-{
+static void set_stopped(uint64_t *state) {
     uint64_t seen, failed;
     __asm__ volatile("1: lr.d.aqrl %0, %2\n"
                      "   or      %0, %0, %3\n"
@@ -62,8 +57,7 @@ static void set_stopped(uint64_t *state)
                      : "memory");
 }
 
-struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
-{
+struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     if (is_spurious(self->space, cause, address)) {
         sfence_vma_all();
         return self;
@@ -72,8 +66,7 @@ struct executor *fault(struct executor *self, uint64_t cause, uint64_t address)
     self->fault_cause = cause;
     self->fault_address = address;
     struct executor *supervisor = living_supervisor(self);
-    if (supervisor != NULL)
-        set_stopped(&self->state);
+    if (supervisor != NULL) set_stopped(&self->state);
     lock_release(&self->lock, LOCK_EXECUTOR);
     if (supervisor == NULL) {
         space_exit(self->space);

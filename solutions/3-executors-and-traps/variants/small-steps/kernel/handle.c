@@ -12,31 +12,25 @@
 #include "shootdown.h"
 
 /* The entry of a handle at `va`, whatever its type; 0 if none is there. */
-static pte_t handle_entry(struct space *space, user_t va)
-{
-    if (va.raw >= user_end() || va.raw % PAGE_SIZE != 0)
-        return 0;
+static pte_t handle_entry(struct space *space, user_t va) {
+    if (va.raw >= user_end() || va.raw % PAGE_SIZE != 0) return 0;
     const pte_t *entry = page_table_walk(space->root, va.raw);
-    if (entry == NULL)
-        return 0;
+    if (entry == NULL) return 0;
     pte_t pte = pte_load(entry);
     return (pte & PTE_V) && !(pte & PTE_U) ? pte : 0;
 }
 
-struct executor *handle_executor(struct space *space, user_t va)
-{
+struct executor *handle_executor(struct space *space, user_t va) {
     pte_t pte = handle_entry(space, va);
     return (pte & PTE_TYPE) == PTE_EXECUTOR ? pte_page(pte) : NULL;
 }
 
-struct space *handle_space(struct space *space, user_t va)
-{
+struct space *handle_space(struct space *space, user_t va) {
     pte_t pte = handle_entry(space, va);
     return (pte & PTE_TYPE) == PTE_SPACE ? pte_page(pte) : NULL;
 }
 
-struct space *call_space(struct executor *self, user_t va)
-{
+struct space *call_space(struct executor *self, user_t va) {
     struct space *space = self->space;
     if (va.raw == 0) {
         space_get(space);
@@ -44,55 +38,44 @@ struct space *call_space(struct executor *self, user_t va)
     }
     lock_acquire(&self->space->lock, LOCK_SPACE);
     space = handle_space(self->space, va);
-    if (space != NULL)
-        space_get(space);
+    if (space != NULL) space_get(space);
     lock_release(&self->space->lock, LOCK_SPACE);
     return space;
 }
 
-struct executor *call_executor(struct executor *self, user_t va)
-{
+struct executor *call_executor(struct executor *self, user_t va) {
     lock_acquire(&self->space->lock, LOCK_SPACE);
     struct executor *executor = handle_executor(self->space, va);
-    if (executor != NULL)
-        executor_get(executor);
+    if (executor != NULL) executor_get(executor);
     lock_release(&self->space->lock, LOCK_SPACE);
     return executor;
 }
 
 /* create_space(va): a new address space, its handle at va. 0, -EINVAL,
  * -EEXIST, -ENOMEM. */
-struct executor *call_create_space(struct executor *self)
-{
+struct executor *call_create_space(struct executor *self) {
     user_t va = user(self->x[REG_A0]);
-    if (!map_range_valid(va.raw, 1))
-        return call_result(self, -EINVAL);
+    if (!map_range_valid(va.raw, 1)) return call_result(self, -EINVAL);
     struct space *space;
     int error = space_create(&space);
-    if (error != 0)
-        return call_result(self, error);
+    if (error != 0) return call_result(self, error);
     error = map_page(self->space, va, phys_from_linear(space), PTE_SPACE | PTE_R | PTE_W);
-    if (error != 0)
-        space_put(space);
+    if (error != 0) space_put(space);
     return call_result(self, error);
 }
 
 /* create_executor(space, va): a new executor in `space`, stopped, its handle
  * at va in the caller's space. 0, -EINVAL, -EBADF, -EEXIST, -ESRCH, -ENOMEM. */
-struct executor *call_create_executor(struct executor *self)
-{
+struct executor *call_create_executor(struct executor *self) {
     user_t va = user(self->x[REG_A1]);
-    if (!map_range_valid(va.raw, 1))
-        return call_result(self, -EINVAL);
+    if (!map_range_valid(va.raw, 1)) return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     struct executor *executor;
     int error = executor_create(space, &executor);
     if (error == 0) {
         error = map_page(self->space, va, phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W);
-        if (error != 0)
-            executor_put(executor);
+        if (error != 0) executor_put(executor);
     }
     space_put(space);
     return call_result(self, error);
@@ -100,11 +83,9 @@ struct executor *call_create_executor(struct executor *self)
 
 /* destroy(space): end a process from outside. 0, -EBADF, -ESRCH if it has
  * ended. */
-struct executor *call_destroy(struct executor *self)
-{
+struct executor *call_destroy(struct executor *self) {
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     bool alive = space_alive(space);
     space_exit(space);
     space_put(space);

@@ -15,21 +15,18 @@
 /* As many mappings are replaced at a time: so many are noted on the stack. */
 enum { STEP_PAGES = 64 };
 
-bool map_range_valid(uint64_t va, uint64_t pages)
-{
+bool map_range_valid(uint64_t va, uint64_t pages) {
     return page_aligned(va) && va != 0 && va < user_end() && pages != 0 && pages <= MAP_PAGES_MAX &&
            pages <= (user_end() - va) >> PAGE_SHIFT;
 }
 
 /* Read alone, read and write, or read and execute. */
-static bool prot_valid(uint64_t prot)
-{
+static bool prot_valid(uint64_t prot) {
     return prot == PROT_READ || prot == (PROT_READ | PROT_WRITE) ||
            prot == (PROT_READ | PROT_EXECUTE);
 }
 
-static uint64_t prot_bits(uint64_t prot)
-{
+static uint64_t prot_bits(uint64_t prot) {
     _Static_assert(PROT_READ << 1 == PTE_R && PROT_WRITE << 1 == PTE_W &&
                        PROT_EXECUTE << 1 == PTE_X,
                    "a shift turns one into the other");
@@ -37,26 +34,22 @@ static uint64_t prot_bits(uint64_t prot)
 }
 
 /* A leaf: accessed, and dirty if it can be written, from the start. */
-static pte_t leaf(phys_t pa, uint64_t bits)
-{
+static pte_t leaf(phys_t pa, uint64_t bits) {
     return pte_make(pa, bits | PTE_V | PTE_A | (bits & PTE_W ? PTE_D : 0));
 }
 
 /* The entry for `va` and those that follow it in the same table, up to `end`. */
-static uint64_t entries_here(uint64_t va, uint64_t end)
-{
+static uint64_t entries_here(uint64_t va, uint64_t end) {
     uint64_t table_end = round_down(va, level_size(1)) + level_size(1);
     return ((end < table_end ? end : table_end) - va) >> PAGE_SHIFT;
 }
 
-static bool range_empty(struct space *space, uint64_t va, uint64_t end)
-{
+static bool range_empty(struct space *space, uint64_t va, uint64_t end) {
     while (va < end) {
         uint64_t count = entries_here(va, end);
         const pte_t *entry = page_table_walk(space->root, va);
         for (uint64_t i = 0; entry != NULL && i < count; i++) {
-            if (pte_load(&entry[i]) != 0)
-                return false;
+            if (pte_load(&entry[i]) != 0) return false;
         }
         va += count << PAGE_SHIFT;
     }
@@ -64,8 +57,7 @@ static bool range_empty(struct space *space, uint64_t va, uint64_t end)
 }
 
 /* The table that an entry stands in. */
-static struct page_table *table_of(const pte_t *entry)
-{
+static struct page_table *table_of(const pte_t *entry) {
     return (struct page_table *)round_down((uint64_t)entry, PAGE_SIZE);
 }
 
@@ -75,27 +67,22 @@ static struct page_table *table_of(const pte_t *entry)
  * locked. The caller drops what is on `tables` in any case.
  */
 static int lock_with_tables(struct space *from, struct space *to, uint64_t va, uint64_t end,
-                            struct page_list *tables)
-{
+                            struct page_list *tables) {
     for (uint64_t set_aside = 0;;) {
         space_lock_both(from, to);
         bool alive = space_alive(from) && space_alive(to);
         uint64_t missing = alive ? page_table_missing(to->root, va, end) : 0;
-        if (alive && missing <= set_aside)
-            return 0;
+        if (alive && missing <= set_aside) return 0;
         space_unlock_both(from, to);
-        if (!alive)
-            return -ESRCH;
+        if (!alive) return -ESRCH;
         /* Tables may go while we set pages aside, so look again. */
         int error = page_list_fill(tables, missing - set_aside, false);
-        if (error != 0)
-            return error;
+        if (error != 0) return error;
         set_aside = missing;
     }
 }
 
-int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
-{
+int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
     uint64_t end = va.raw + PAGE_SIZE;
     struct page_list tables = {0};
     int error = lock_with_tables(space, space, va.raw, end, &tables);
@@ -116,8 +103,7 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits)
 /* Put new pages off `pages` into [va, end), no more than STEP_PAGES in one
  * table, and drop what they take the place of. */
 static void replace_some(struct space *space, uint64_t va, uint64_t end, uint64_t bits,
-                         struct page_list *pages, struct page_list *tables)
-{
+                         struct page_list *pages, struct page_list *tables) {
     pte_t before[STEP_PAGES];
     uint64_t count = (end - va) >> PAGE_SHIFT, replaced = 0;
     pte_t *entry = page_table_make(space->root, va, 0, tables);
@@ -130,8 +116,7 @@ static void replace_some(struct space *space, uint64_t va, uint64_t end, uint64_
     shootdown(space);
     struct page_chain chain = {0};
     for (uint64_t i = 0; i < count; i++) {
-        if (before[i] != 0)
-            unmap_drop(before[i], &chain);
+        if (before[i] != 0) unmap_drop(before[i], &chain);
     }
     page_free_chain(&chain);
 }
@@ -141,28 +126,23 @@ static void replace_some(struct space *space, uint64_t va, uint64_t end, uint64_
  * of whatever is mapped there, else -EEXIST. 0, -EINVAL, -EBADF, -ESRCH,
  * -ENOMEM.
  */
-struct executor *call_map(struct executor *self)
-{
+struct executor *call_map(struct executor *self) {
     uint64_t va = self->x[REG_A1], count = self->x[REG_A2];
     uint64_t prot = self->x[REG_A3], flags = self->x[REG_A4];
     if (!map_range_valid(va, count) || !prot_valid(prot) || (flags & ~(uint64_t)MAP_REPLACE) != 0)
         return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + (count << PAGE_SHIFT);
     struct page_list pages = {0}, tables = {0};
     int error = page_list_fill(&pages, count, true);
-    if (error == 0)
-        error = lock_with_tables(space, space, va, end, &tables);
+    if (error == 0) error = lock_with_tables(space, space, va, end, &tables);
     if (error == 0) {
-        if (!(flags & MAP_REPLACE) && !range_empty(space, va, end))
-            error = -EEXIST;
+        if (!(flags & MAP_REPLACE) && !range_empty(space, va, end)) error = -EEXIST;
         uint64_t bits = prot_bits(prot) | PTE_MEMORY | PTE_U;
         for (uint64_t here; error == 0 && va < end; va += here << PAGE_SHIFT) {
             here = entries_here(va, end);
-            if (here > STEP_PAGES)
-                here = STEP_PAGES;
+            if (here > STEP_PAGES) here = STEP_PAGES;
             replace_some(space, va, va + (here << PAGE_SHIFT), bits, &pages, &tables);
         }
         space_unlock_both(space, space);
@@ -175,14 +155,11 @@ struct executor *call_map(struct executor *self)
 
 /* May this leaf be shared with `prot` into `to`? 0, -EINVAL (nothing there),
  * -EACCES, -EPERM. */
-static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to)
-{
+static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to) {
     pte_t pte = entry != NULL ? pte_load(entry) : 0;
-    if (pte == 0)
-        return -EINVAL;
+    if (pte == 0) return -EINVAL;
     switch (pte & PTE_TYPE) {
-    case PTE_MEMORY:
-        return (prot & PROT_WRITE) && !(pte & PTE_W) ? -EACCES : 0;
+    case PTE_MEMORY: return (prot & PROT_WRITE) && !(pte & PTE_W) ? -EACCES : 0;
     case PTE_DEVICE:
         return ((prot & PROT_WRITE) && !(pte & PTE_W)) || (prot & PROT_EXECUTE) ? -EACCES : 0;
     case PTE_SPACE:
@@ -192,40 +169,28 @@ static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to)
             ((struct space *)pte_page(pte))->serial <= to->serial)
             return -EPERM;
         return 0;
-    default:
-        return 0;
+    default: return 0;
     }
 }
 
 /* One more reference to what a leaf refers to. */
-static void share_get(pte_t pte)
-{
+static void share_get(pte_t pte) {
     switch (pte & PTE_TYPE) {
-    case PTE_MEMORY:
-        page_get(pte_page(pte));
-        break;
-    case PTE_EXECUTOR:
-        executor_get(pte_page(pte));
-        break;
-    case PTE_SPACE:
-        space_get(pte_page(pte));
-        break;
-    case PTE_DEVICE:
-        break;
+    case PTE_MEMORY: page_get(pte_page(pte)); break;
+    case PTE_EXECUTOR: executor_get(pte_page(pte)); break;
+    case PTE_SPACE: space_get(pte_page(pte)); break;
+    case PTE_DEVICE: break;
     }
 }
 
 /* Check first, change second, under the locks of both spaces. */
 static int share_range(struct space *from, uint64_t from_va, struct space *to, uint64_t to_va,
-                       uint64_t count, uint64_t prot, struct page_list *tables)
-{
+                       uint64_t count, uint64_t prot, struct page_list *tables) {
     uint64_t size = count << PAGE_SHIFT;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
         int error = share_allowed(page_table_walk(from->root, from_va + at), prot, to);
-        if (error == 0 && !range_empty(to, to_va + at, to_va + at + PAGE_SIZE))
-            error = -EEXIST;
-        if (error != 0)
-            return error;
+        if (error == 0 && !range_empty(to, to_va + at, to_va + at + PAGE_SIZE)) error = -EEXIST;
+        if (error != 0) return error;
     }
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
         pte_t pte = pte_load(page_table_walk(from->root, from_va + at));
@@ -237,8 +202,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
         page_count_add(table_of(entry), 1);
         pte_publish(entry, leaf(pte_phys(pte), bits));
     }
-    if (prot & PROT_EXECUTE)
-        shootdown(to);
+    if (prot & PROT_EXECUTE) shootdown(to);
     return 0;
 }
 
@@ -249,8 +213,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
  * into one never started only if it is younger (-EPERM). 0, -EINVAL (also where
  * the source has a hole), -EEXIST, -EBADF, -ESRCH, -ENOMEM.
  */
-struct executor *call_share(struct executor *self)
-{
+struct executor *call_share(struct executor *self) {
     uint64_t from_va = self->x[REG_A1], to_va = self->x[REG_A3];
     uint64_t count = self->x[REG_A4], prot = self->x[REG_A5];
     if (!map_range_valid(from_va, count) || !map_range_valid(to_va, count) || !prot_valid(prot))
@@ -267,9 +230,7 @@ struct executor *call_share(struct executor *self)
         }
     }
     page_list_drop(&tables);
-    if (from != NULL)
-        space_put(from);
-    if (to != NULL)
-        space_put(to);
+    if (from != NULL) space_put(from);
+    if (to != NULL) space_put(to);
     return call_result(self, error);
 }

@@ -8,16 +8,13 @@
 #include "machine.h"
 
 /* Wait for a word of this hart's page: until it is not `value`. */
-static inline uint64_t wait_while(const uint64_t *word, uint64_t value)
-{
+static inline uint64_t wait_while(const uint64_t *word, uint64_t value) {
     uint64_t now;
-    while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) == value)
-        machine_relax();
+    while ((now = __atomic_load_n(word, __ATOMIC_SEQ_CST)) == value) machine_relax();
     return now;
 }
 
-void mcs_lock_acquire(struct hart **lock)
-{
+void mcs_lock_acquire(struct hart **lock) {
     struct hart *self = this_hart()->self;
     lock_rank_enter(LOCK_SCHEDULER);
     __atomic_store_n(&self->mcs_lock_held, 1, __ATOMIC_SEQ_CST);
@@ -29,8 +26,7 @@ void mcs_lock_acquire(struct hart **lock)
     }
 }
 
-void mcs_lock_release(struct hart **lock)
-{
+void mcs_lock_release(struct hart **lock) {
     struct hart *self = this_hart()->self, *last = self;
     /* Try to leave it free at once: that succeeds if nobody has come. */
     if (!__atomic_compare_exchange_n(lock, &last, NULL, false, __ATOMIC_SEQ_CST,

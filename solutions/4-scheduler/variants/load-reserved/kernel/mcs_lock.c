@@ -6,8 +6,7 @@
 #include "machine.h"
 
 /* *lock = next if it is `is`, or in any case if `always`. What it was. */
-static struct hart *change(struct hart **lock, bool always, struct hart *is, struct hart *next)
-{
+static struct hart *change(struct hart **lock, bool always, struct hart *is, struct hart *next) {
     struct hart *was;
     uint64_t failed;
     __asm__ volatile("1: lr.d.aq %0, %2\n"
@@ -22,8 +21,7 @@ static struct hart *change(struct hart **lock, bool always, struct hart *is, str
     return was;
 }
 
-void mcs_lock_acquire(struct hart **lock)
-{
+void mcs_lock_acquire(struct hart **lock) {
     struct hart *self = this_hart()->self;
     lock_rank_enter(LOCK_SCHEDULER);
     __atomic_store_n(&self->mcs_lock_next, NULL, __ATOMIC_RELAXED);
@@ -31,15 +29,13 @@ void mcs_lock_acquire(struct hart **lock)
     struct hart *before = change(lock, true, NULL, self);
     if (before != NULL) {
         __atomic_store_n(&before->mcs_lock_next, self, __ATOMIC_RELEASE);
-        while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_RELAXED))
-            machine_relax();
+        while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_RELAXED)) machine_relax();
     }
     /* What was done under the lock comes after what we have read of it. */
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
-void mcs_lock_release(struct hart **lock)
-{
+void mcs_lock_release(struct hart **lock) {
     struct hart *self = this_hart()->self;
     if (change(lock, false, self, NULL) != self) {
         struct hart *next;

@@ -17,26 +17,22 @@
  *                then once by that one
  */
 
-LEAF void mcs_lock_acquire(struct hart **lock)
-{
+LEAF void mcs_lock_acquire(struct hart **lock) {
     struct hart *hart = this_hart(), *self = hart->self;
     lock_rank_enter(LOCK_SCHEDULER);
     __atomic_store_n(&hart->mcs_lock_next, NULL, __ATOMIC_RELAXED);
     /* Release: who swaps next writes our `next` after we have cleared it.
      * Acquire: of who left the lock free; and pairs with that release. */
     struct hart *before = __atomic_exchange_n(lock, self, __ATOMIC_ACQ_REL);
-    if (before == NULL)
-        return;
+    if (before == NULL) return;
     /* Nobody clears `held` before finding us in the `next` before ours: the
      * release there publishes it. */
     __atomic_store_n(&hart->mcs_lock_held, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&before->mcs_lock_next, self, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&hart->mcs_lock_held, __ATOMIC_ACQUIRE) != 0)
-        machine_relax();
+    while (__atomic_load_n(&hart->mcs_lock_held, __ATOMIC_ACQUIRE) != 0) machine_relax();
 }
 
-LEAF void mcs_lock_release(struct hart **lock)
-{
+LEAF void mcs_lock_release(struct hart **lock) {
     struct hart *hart = this_hart();
     struct hart *next = __atomic_load_n(&hart->mcs_lock_next, __ATOMIC_ACQUIRE);
     if (next == NULL) {

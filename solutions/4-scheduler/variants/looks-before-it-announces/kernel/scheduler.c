@@ -24,13 +24,11 @@
  */
 
 /* Does somebody wait? A guess, unless the caller has the queue to itself. */
-static bool queue_looks_empty(void)
-{
+static bool queue_looks_empty(void) {
     return __atomic_load_n(&global()->sched_head, __ATOMIC_RELAXED) == NULL;
 }
 
-static void queue_append(struct executor *executor)
-{
+static void queue_append(struct executor *executor) {
     struct global *g = global();
     executor->next = NULL;
     if (g->sched_head != NULL)
@@ -41,21 +39,17 @@ static void queue_append(struct executor *executor)
 }
 
 /* The first in the queue, no longer there, or NULL. */
-static struct executor *queue_remove(void)
-{
+static struct executor *queue_remove(void) {
     struct global *g = global();
     struct executor *first = g->sched_head;
-    if (first != NULL)
-        __atomic_store_n(&g->sched_head, first->next, __ATOMIC_RELAXED);
+    if (first != NULL) __atomic_store_n(&g->sched_head, first->next, __ATOMIC_RELAXED);
     return first;
 }
 
 /* The same, for a hart that holds no lock. It takes the lock only if there seems
  * to be somebody. */
-static struct executor *take_first(void)
-{
-    if (queue_looks_empty())
-        return NULL;
+static struct executor *take_first(void) {
+    if (queue_looks_empty()) return NULL;
     mcs_lock_acquire(&global()->sched_mcs_lock);
     struct executor *first = queue_remove();
     mcs_lock_release(&global()->sched_mcs_lock);
@@ -67,8 +61,7 @@ static struct executor *take_first(void)
  * reference that went with QUEUED. Runs it here and returns true; or, if it is
  * not runnable any more, lets it go and returns false.
  */
-static bool dispatch(struct executor *executor)
-{
+static bool dispatch(struct executor *executor) {
     struct hart *hart = this_hart();
     /* Whoever finds EXECUTING (by an acquire) follows this at once. */
     __atomic_store_n(&executor->hart, hart->self, __ATOMIC_RELAXED);
@@ -76,19 +69,16 @@ static bool dispatch(struct executor *executor)
     uint64_t seen = state_load(executor), next;
     do {
         next = seen & ~STATE_QUEUED;
-        if (state_runnable(seen))
-            next |= STATE_EXECUTING;
+        if (state_runnable(seen)) next |= STATE_EXECUTING;
     } while (!state_change(executor, &seen, next));
 
     if (next & STATE_EXECUTING) {
         hart->executor = executor;
         hart->switched = 1;
-        if (seen & STATE_REASON)
-            park_finish(executor);
+        if (seen & STATE_REASON) park_finish(executor);
         return true;
     }
-    if (seen & STATE_TERMINATED)
-        executor_end(executor);
+    if (seen & STATE_TERMINATED) executor_end(executor);
     executor_put(executor);
     return false;
 }
@@ -100,15 +90,13 @@ static bool dispatch(struct executor *executor)
  * then interrupts it, or itself. It may be set while the hart is awake.
  */
 
-static uint64_t idle_bit(const struct hart *hart)
-{
+static uint64_t idle_bit(const struct hart *hart) {
     return 1ul << hart->index;
 }
 
 /* Clears the bit. True if it was set: then it is the caller who has cleared it.
  * Acquire: we see what was queued by who cleared it before us. */
-static bool idle_clear(uint64_t bit)
-{
+static bool idle_clear(uint64_t bit) {
     return __atomic_fetch_and(&global()->idle_harts, ~bit, __ATOMIC_ACQ_REL) & bit;
 }
 
@@ -117,8 +105,7 @@ static bool idle_clear(uint64_t bit)
  * one hart that sleeps, if there is any, comes to look. If this hart is marked
  * itself, then that is the one: it will look before it sleeps.
  */
-static void wake_one(void)
-{
+static void wake_one(void) {
     /* Our store to the queue, then our look at the bits. Pairs with the fence
      * in announce. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -141,22 +128,19 @@ static void wake_one(void)
 
 /* From here on, whoever queues an executor and finds nobody else interrupts us.
  * What was queued before that is seen by who looks after this. */
-static void announce(void)
-{
+static void announce(void) {
     __atomic_fetch_or(&global()->idle_harts, idle_bit(this_hart()), __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-void scheduler_enqueue(struct executor *executor)
-{
+void scheduler_enqueue(struct executor *executor) {
     mcs_lock_acquire(&global()->sched_mcs_lock);
     queue_append(executor);
     mcs_lock_release(&global()->sched_mcs_lock);
     wake_one();
 }
 
-struct executor *scheduler_next(void)
-{
+struct executor *scheduler_next(void) {
     struct hart *hart = this_hart();
     bool announced = false; /* an interrupt may have been spent on us */
     bool idled = false;     /* our timer may have gone off, and not been set */
@@ -169,8 +153,7 @@ struct executor *scheduler_next(void)
             info_count_pages();
             announce();
             announced = true;
-            if (queue_looks_empty())
-                machine_wait();
+            if (queue_looks_empty()) machine_wait();
             interrupt_serve();
             continue;
         }
@@ -179,26 +162,21 @@ struct executor *scheduler_next(void)
              * counted on us, and woke nobody else for another one. */
             idle_clear(idle_bit(hart));
             announced = false;
-            if (!queue_looks_empty())
-                wake_one();
+            if (!queue_looks_empty()) wake_one();
         }
         if (dispatch(first)) {
-            if (idled)
-                timer_need_tick();
+            if (idled) timer_need_tick();
             return first;
         }
     }
 }
 
-struct executor *scheduler_yield(struct executor *self)
-{
-    if (queue_looks_empty())
-        return self;
+struct executor *scheduler_yield(struct executor *self) {
+    if (queue_looks_empty()) return self;
 
     uint64_t seen = state_load(self);
     do {
-        if (!state_runnable(seen))
-            return scheduler_leave(self);
+        if (!state_runnable(seen)) return scheduler_leave(self);
     } while (!state_change(self, &seen, (seen & ~STATE_EXECUTING) | STATE_QUEUED));
     /* Whoever makes it QUEUED has to queue it: from here on that is us. As long
      * as it is not in the queue, nobody runs it; then anybody may. */
@@ -211,29 +189,25 @@ struct executor *scheduler_yield(struct executor *self)
     return dispatch(first) ? first : scheduler_next();
 }
 
-bool scheduler_release(struct executor *self)
-{
+bool scheduler_release(struct executor *self) {
     struct hart *hart = this_hart();
     uint64_t seen = state_load(self);
     do {
         if (state_runnable(seen)) {
             /* It keeps EXECUTING: whoever wants it to give up from now on sees
              * that, and interrupts us. */
-            if (seen & STATE_REASON)
-                park_finish(self);
+            if (seen & STATE_REASON) park_finish(self);
             return false;
         }
     } while (!state_change(self, &seen, seen & ~STATE_EXECUTING));
     /* Another hart may run it by now. All we have is our reference, and, if it
      * was terminated, the duty to end it, which nobody else has. */
     hart->executor = NULL;
-    if (seen & STATE_TERMINATED)
-        executor_end(self);
+    if (seen & STATE_TERMINATED) executor_end(self);
     executor_put(self);
     return true;
 }
 
-struct executor *scheduler_leave(struct executor *self)
-{
+struct executor *scheduler_leave(struct executor *self) {
     return scheduler_release(self) ? scheduler_next() : self;
 }

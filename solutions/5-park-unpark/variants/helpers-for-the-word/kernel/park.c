@@ -18,28 +18,24 @@
 #include "user_memory.h"
 
 /* The events that are pending in this word. */
-static inline uint32_t pending(uint64_t state)
-{
+static inline uint32_t pending(uint64_t state) {
     return (uint32_t)(state >> STATE_EVENTS_SHIFT);
 }
 
 /* The word, with these events taken out of those that are pending. */
-static inline uint64_t without(uint64_t state, uint32_t events)
-{
+static inline uint64_t without(uint64_t state, uint32_t events) {
     return state & ~((uint64_t)events << STATE_EVENTS_SHIFT);
 }
 
 /* The word of an executor in its next park. The sequence number counts up in
  * its 20 bits and nowhere else. */
-static inline uint64_t parked(uint64_t state)
-{
+static inline uint64_t parked(uint64_t state) {
     uint64_t sequence = (state + STATE_SEQUENCE_ONE) & STATE_SEQUENCE;
     return (state & ~(STATE_SEQUENCE | STATE_REASON)) | sequence | STATE_PARKED;
 }
 
 /* The word of a parked executor whose park has ended for this reason. */
-static inline uint64_t unparked(uint64_t state, uint64_t reason)
-{
+static inline uint64_t unparked(uint64_t state, uint64_t reason) {
     state = (state & ~STATE_PARKED) | reason;
     return state_needs_queue(state) ? state | STATE_QUEUED : state;
 }
@@ -52,8 +48,7 @@ static inline uint64_t unparked(uint64_t state, uint64_t reason)
  * The mask is stored before the step and loaded by executor_unpark behind the
  * load that found PARKED: the step's release pairs with that acquire.
  */
-static uint32_t announce(struct executor *self, uint32_t mask, uint64_t *parked_as)
-{
+static uint32_t announce(struct executor *self, uint32_t mask, uint64_t *parked_as) {
     uint32_t taken;
     uint64_t next;
     __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
@@ -66,8 +61,7 @@ static uint32_t announce(struct executor *self, uint32_t mask, uint64_t *parked_
     return taken;
 }
 
-void executor_unpark(struct executor *executor, uint32_t events)
-{
+void executor_unpark(struct executor *executor, uint32_t events) {
     uint64_t next;
     uint64_t seen = state_load(executor);
     do {
@@ -86,24 +80,20 @@ void executor_unpark(struct executor *executor, uint32_t events)
     }
 }
 
-bool park_timeout(struct executor *executor, uint64_t sequence)
-{
+bool park_timeout(struct executor *executor, uint64_t sequence) {
     uint64_t next;
     uint64_t seen = state_load(executor);
     do {
-        if (!(seen & STATE_PARKED) || (seen & STATE_SEQUENCE) != sequence)
-            return false;
+        if (!(seen & STATE_PARKED) || (seen & STATE_SEQUENCE) != sequence) return false;
         next = unparked(seen, STATE_REASON_TIMEOUT);
     } while (!state_change(executor, &seen, next));
     return next & ~seen & STATE_QUEUED;
 }
 
-void park_finish(struct executor *executor)
-{
+void park_finish(struct executor *executor) {
     /* Whoever is in the heap has a deadline. (Not the other way round: a park
      * that ended before it slept leaves an old one.) */
-    if (executor->deadline != DEADLINE_NONE)
-        deadline_remove(executor);
+    if (executor->deadline != DEADLINE_NONE) deadline_remove(executor);
 
     /* Events may come while we look, but the reason and the mask are ours. */
     uint32_t taken;
@@ -118,12 +108,10 @@ void park_finish(struct executor *executor)
 
 /* End the park that `self`, which runs here, has announced. False if it has
  * been ended already, and there is a reason. */
-static bool cancel(struct executor *self)
-{
+static bool cancel(struct executor *self) {
     uint64_t seen = state_load(self);
     do {
-        if (!(seen & STATE_PARKED))
-            return false;
+        if (!(seen & STATE_PARKED)) return false;
     } while (!state_change(self, &seen, seen & ~STATE_PARKED));
     return true;
 }
@@ -136,8 +124,7 @@ static bool cancel(struct executor *self)
  * the deadline might pass in between, and find no park. It may already be
  * woken; then scheduler_leave finds that, and park_finish takes it out again.
  */
-static struct executor *sleep(struct executor *self, uint64_t parked_as, uint64_t deadline)
-{
+static struct executor *sleep(struct executor *self, uint64_t parked_as, uint64_t deadline) {
     if (deadline == DEADLINE_NONE)
         self->deadline = DEADLINE_NONE; /* it is not in the heap: see park_finish */
     else if (deadline > machine_time())
@@ -149,28 +136,23 @@ static struct executor *sleep(struct executor *self, uint64_t parked_as, uint64_
 
 /* park(mask, deadline): sleep until one of the events in mask is pending.
  * Takes those events and returns them; -ETIMEDOUT, -EINVAL. */
-struct executor *call_park(struct executor *self)
-{
+struct executor *call_park(struct executor *self) {
     uint64_t mask = self->x[REG_A0];
-    if (mask == 0 || mask >> 32 != 0)
-        return call_result(self, -EINVAL);
+    if (mask == 0 || mask >> 32 != 0) return call_result(self, -EINVAL);
     uint64_t parked_as;
     uint32_t taken = announce(self, (uint32_t)mask, &parked_as);
-    if (taken != 0)
-        return call_result(self, taken);
+    if (taken != 0) return call_result(self, taken);
     return sleep(self, parked_as, self->x[REG_A1]);
 }
 
 /* park_if(addr, expected, deadline): sleep while the aligned 32-bit word at
  * addr is `expected`, until EVENT_WAKE. Returns the event; -EAGAIN if the word
  * differs, -ETIMEDOUT, -EINVAL, -EFAULT. */
-struct executor *call_park_if(struct executor *self)
-{
+struct executor *call_park_if(struct executor *self) {
     struct space *space = self->space;
     user_t address = user(self->x[REG_A0]);
     uint32_t expected = (uint32_t)self->x[REG_A1];
-    if (address.raw % sizeof(uint32_t) != 0)
-        return call_result(self, -EINVAL);
+    if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
 
     /* The page is the program's as long as we hold the lock. */
     lock_acquire(&space->lock, LOCK_SPACE);
@@ -187,23 +169,19 @@ struct executor *call_park_if(struct executor *self)
     bool differs = __atomic_load_n(word, __ATOMIC_RELAXED) != expected;
     lock_release(&space->lock, LOCK_SPACE);
 
-    if (taken != 0)
-        return call_result(self, taken);
-    if (differs && cancel(self))
-        return call_result(self, -EAGAIN);
+    if (taken != 0) return call_result(self, taken);
+    if (differs && cancel(self)) return call_result(self, -EAGAIN);
     return sleep(self, parked_as, self->x[REG_A2]);
 }
 
 /* park_and_swap(addr, value, deadline): put value into the aligned 32-bit word
  * at addr, then sleep until EVENT_WAKE. Returns the event, and the old value
  * in a1; -ETIMEDOUT (swapped all the same), -EINVAL, -EFAULT. */
-struct executor *call_park_and_swap(struct executor *self)
-{
+struct executor *call_park_and_swap(struct executor *self) {
     struct space *space = self->space;
     user_t address = user(self->x[REG_A0]);
     uint32_t value = (uint32_t)self->x[REG_A1];
-    if (address.raw % sizeof(uint32_t) != 0)
-        return call_result(self, -EINVAL);
+    if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
 
     lock_acquire(&space->lock, LOCK_SPACE);
     uint32_t *word = user_memory_at(space, address, PROT_READ | PROT_WRITE);
@@ -220,72 +198,57 @@ struct executor *call_park_and_swap(struct executor *self)
 
     /* While the registers are ours: from scheduler_leave on they are not. */
     self->x[REG_A1] = old;
-    if (taken != 0)
-        return call_result(self, taken);
+    if (taken != 0) return call_result(self, taken);
     return sleep(self, parked_as, self->x[REG_A2]);
 }
 
 /* unpark(executor, events): make events pending, and wake it if it waits for
  * one of them. -EINVAL, -EBADF. */
-struct executor *call_unpark(struct executor *self)
-{
+struct executor *call_unpark(struct executor *self) {
     struct space *space = self->space;
     uint64_t events = self->x[REG_A1];
-    if (events == 0 || events >> 32 != 0)
-        return call_result(self, -EINVAL);
+    if (events == 0 || events >> 32 != 0) return call_result(self, -EINVAL);
     /* The lock keeps the handle, and the handle the executor. */
     lock_acquire(&space->lock, LOCK_SPACE);
     struct executor *executor = handle_executor(space, user(self->x[REG_A0]));
-    if (executor != NULL)
-        executor_unpark(executor, (uint32_t)events);
+    if (executor != NULL) executor_unpark(executor, (uint32_t)events);
     lock_release(&space->lock, LOCK_SPACE);
     return call_result(self, executor != NULL ? 0 : -EBADF);
 }
 
-int executor_stop(struct executor *executor)
-{
+int executor_stop(struct executor *executor) {
     uint64_t seen = state_load(executor);
     do {
-        if (seen & STATE_TERMINATED)
-            return -ESRCH;
-        if (seen & STATE_STOPPED)
-            return 0; /* whoever stopped it has seen to the rest */
+        if (seen & STATE_TERMINATED) return -ESRCH;
+        if (seen & STATE_STOPPED) return 0; /* whoever stopped it has seen to the rest */
     } while (!state_change(executor, &seen, seen | STATE_STOPPED));
-    if (seen & STATE_EXECUTING)
-        executor_interrupt(executor);
+    if (seen & STATE_EXECUTING) executor_interrupt(executor);
     return 0;
 }
 
 /* The step of executor_resume that takes STOPPED away. Returns 0, and in *queue
  * whether it has set QUEUED, or an error. */
-static int take_stopped_away(struct executor *executor, bool *queue)
-{
+static int take_stopped_away(struct executor *executor, bool *queue) {
     uint64_t next;
     uint64_t seen = state_load(executor);
     do {
-        if (seen & STATE_TERMINATED)
-            return -ESRCH;
-        if (!(seen & STATE_STOPPED))
-            return -EBUSY;
-        if (__atomic_load_n(&executor->started, __ATOMIC_RELAXED) == 0)
-            return -EINVAL;
+        if (seen & STATE_TERMINATED) return -ESRCH;
+        if (!(seen & STATE_STOPPED)) return -EBUSY;
+        if (__atomic_load_n(&executor->started, __ATOMIC_RELAXED) == 0) return -EINVAL;
         next = seen & ~STATE_STOPPED;
-        if (state_needs_queue(next))
-            next |= STATE_QUEUED;
+        if (state_needs_queue(next)) next |= STATE_QUEUED;
     } while (!state_change(executor, &seen, next));
     *queue = next & ~seen & STATE_QUEUED;
     return 0;
 }
 
-int executor_resume(struct executor *executor)
-{
+int executor_resume(struct executor *executor) {
     /* Who has let it go forgets the cause before it can fault anew: `fault`
      * waits for the lock. */
     bool queue = false;
     lock_acquire(&executor->lock, LOCK_EXECUTOR);
     int error = take_stopped_away(executor, &queue);
-    if (error == 0)
-        executor->fault_cause = FAULT_NONE;
+    if (error == 0) executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);
     if (queue) {
         executor_get(executor);

@@ -10,8 +10,7 @@
 #include "unmap.h"
 
 /* True for the one that makes it 0. */
-static bool clear_alive(uint32_t *alive)
-{
+static bool clear_alive(uint32_t *alive) {
     uint64_t before, failed;
     asm volatile("1: lr.w.aqrl %0, (%2)\n"
                  "   beqz %0, 2f\n"
@@ -25,18 +24,14 @@ static bool clear_alive(uint32_t *alive)
 }
 
 /* The lock is held. */
-static void look_if_empty(struct space *space)
-{
-    if (space->executors != NULL || space_alive(space))
-        return;
-    if (space->torn != SPACE_WHOLE)
-        return;
+static void look_if_empty(struct space *space) {
+    if (space->executors != NULL || space_alive(space)) return;
+    if (space->torn != SPACE_WHOLE) return;
     space->torn = SPACE_TO_TEAR_DOWN;
     reap_space(space);
 }
 
-void space_exit(struct space *space)
-{
+void space_exit(struct space *space) {
     space_get(space);
     if (!clear_alive(&space->alive)) {
         space_put(space);
@@ -65,22 +60,18 @@ void space_exit(struct space *space)
     }
 }
 
-void exit_leave(struct executor *executor)
-{
+void exit_leave(struct executor *executor) {
     struct space *space = executor->space;
     lock_acquire(&space->lock, LOCK_SPACE);
     struct executor **link = &space->executors;
-    while (*link != executor)
-        link = &(*link)->space_next;
+    while (*link != executor) link = &(*link)->space_next;
     *link = executor->space_next;
-    if (*link != NULL)
-        (*link)->space_previous = executor->space_previous;
+    if (*link != NULL) (*link)->space_previous = executor->space_previous;
     look_if_empty(space);
     lock_release(&space->lock, LOCK_SPACE);
 }
 
-bool exit_tear_down(struct space *space)
-{
+bool exit_tear_down(struct space *space) {
     bool done = false;
     lock_acquire(&space->lock, LOCK_SPACE);
     space->teardown_at = unmap_range(space, space->teardown_at, user_end());

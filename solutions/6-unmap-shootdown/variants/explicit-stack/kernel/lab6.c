@@ -15,8 +15,7 @@ struct place {
     uint64_t gone[LEVELS_MAX]; /* entries of that table made invalid */
 };
 
-static struct place begin(struct space *space, uint64_t va)
-{
+static struct place begin(struct space *space, uint64_t va) {
     struct place place = {.va = va, .level = page_table_levels - 1};
     place.top = place.level;
     place.tables[place.top] = space->root;
@@ -24,29 +23,25 @@ static struct place begin(struct space *space, uint64_t va)
 }
 
 /* The entry of `level` on the way to `va`. */
-static pte_t *entry_at(struct place *place, uint32_t level, uint64_t va)
-{
+static pte_t *entry_at(struct place *place, uint32_t level, uint64_t va) {
     return &place->tables[level]->entries[level_index(va, level)];
 }
 
-static void go_down(struct place *place, pte_t pte)
-{
+static void go_down(struct place *place, pte_t pte) {
     place->level--;
     place->tables[place->level] = pte_page(pte);
     place->gone[place->level] = 0;
 }
 
 /* Behind the entry. True if that is the end of its table. */
-static bool go_on(struct place *place)
-{
+static bool go_on(struct place *place) {
     uint64_t size = level_size(place->level);
     place->va = round_down(place->va, size) + size;
     return place->level < place->top && level_index(place->va, place->level) == 0;
 }
 
 /* Up from a table, in which `va` lies; unlink it if it has become empty. */
-static void leave_cleared(struct place *place, uint64_t va)
-{
+static void leave_cleared(struct place *place, uint64_t va) {
     uint32_t level = place->level++;
     pte_t *pointer = entry_at(place, level + 1, va);
     uint64_t gone = place->gone[level];
@@ -57,8 +52,7 @@ static void leave_cleared(struct place *place, uint64_t va)
 }
 
 /* The same in the second walk: what was unlinked is dropped. */
-static void leave_dropped(struct place *place, uint64_t va, struct page_chain *chain)
-{
+static void leave_dropped(struct place *place, uint64_t va, struct page_chain *chain) {
     uint32_t level = place->level++;
     pte_t *pointer = entry_at(place, level + 1, va);
     if (!(pte_load(pointer) & PTE_V)) {
@@ -67,14 +61,12 @@ static void leave_dropped(struct place *place, uint64_t va, struct page_chain *c
     }
 }
 
-static bool ends_here(const struct place *place)
-{
+static bool ends_here(const struct place *place) {
     return place->level < place->top && level_index(place->va, place->level) == 0;
 }
 
 /* Returns where it stopped. */
-static uint64_t clear(struct space *space, uint64_t va, uint64_t end, bool *some)
-{
+static uint64_t clear(struct space *space, uint64_t va, uint64_t end, bool *some) {
     struct place place = begin(space, va);
     for (int looked_at = 0; place.va < end && looked_at < SLICE; looked_at++) {
         pte_t *entry = entry_at(&place, place.level, place.va);
@@ -91,15 +83,12 @@ static uint64_t clear(struct space *space, uint64_t va, uint64_t end, bool *some
         for (bool over = go_on(&place); over; over = ends_here(&place))
             leave_cleared(&place, place.va - 1);
     }
-    while (place.level < place.top)
-        leave_cleared(&place, place.va);
-    if (place.gone[place.top] != 0)
-        page_count_add(space->root, -(int64_t)place.gone[place.top]);
+    while (place.level < place.top) leave_cleared(&place, place.va);
+    if (place.gone[place.top] != 0) page_count_add(space->root, -(int64_t)place.gone[place.top]);
     return place.va < end ? place.va : end;
 }
 
-static void drop(struct space *space, uint64_t va, uint64_t end, struct page_chain *chain)
-{
+static void drop(struct space *space, uint64_t va, uint64_t end, struct page_chain *chain) {
     struct place place = begin(space, va);
     while (place.va < end) {
         pte_t *entry = entry_at(&place, place.level, place.va);
@@ -115,12 +104,10 @@ static void drop(struct space *space, uint64_t va, uint64_t end, struct page_cha
         for (bool over = go_on(&place); over; over = ends_here(&place))
             leave_dropped(&place, place.va - 1, chain);
     }
-    while (place.level < place.top)
-        leave_dropped(&place, place.va, chain);
+    while (place.level < place.top) leave_dropped(&place, place.va, chain);
 }
 
-void unmap_drop(pte_t leaf, struct page_chain *chain)
-{
+void unmap_drop(pte_t leaf, struct page_chain *chain) {
     uint64_t type = leaf & PTE_TYPE;
     if (type == PTE_EXECUTOR)
         executor_put(pte_page(leaf));
@@ -130,8 +117,7 @@ void unmap_drop(pte_t leaf, struct page_chain *chain)
         page_put(pte_page(leaf), chain);
 }
 
-uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end)
-{
+uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end) {
     bool some = false;
     uint64_t stopped = clear(space, va, end, &some);
     if (some) {

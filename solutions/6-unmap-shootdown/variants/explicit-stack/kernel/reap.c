@@ -7,31 +7,26 @@
 #include "machine.h"
 #include "page_alloc.h"
 
-void reap_executor(struct executor *executor)
-{
+void reap_executor(struct executor *executor) {
     this_hart()->reap_due = 1;
     executor->next = this_hart()->reap_executors;
     this_hart()->reap_executors = executor;
 }
 
-void reap_space(struct space *space)
-{
+void reap_space(struct space *space) {
     this_hart()->reap_due = 1;
     space->next = this_hart()->reap_spaces;
     this_hart()->reap_spaces = space;
 }
 
-static void free_executor(struct hart *hart)
-{
+static void free_executor(struct hart *hart) {
     struct executor *executor = hart->reap_executors;
     hart->reap_executors = executor->next;
-    if (executor_terminate(executor))
-        executor_end(executor);
+    if (executor_terminate(executor)) executor_end(executor);
     page_free(executor);
 }
 
-static void go_on_with(struct space *space)
-{
+static void go_on_with(struct space *space) {
     switch (space->torn) {
     case SPACE_WHOLE:
         space_get(space);
@@ -44,13 +39,11 @@ static void go_on_with(struct space *space)
         else
             space_put(space);
         break;
-    default:
-        page_free(space);
+    default: page_free(space);
     }
 }
 
-void reap_all(void)
-{
+void reap_all(void) {
     struct hart *hart = this_hart();
     for (;;) {
         struct space *space = hart->reap_spaces;

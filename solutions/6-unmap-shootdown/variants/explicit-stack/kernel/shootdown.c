@@ -9,14 +9,12 @@
 #include "machine.h"
 #include "riscv/csr.h"
 
-static inline uint64_t *this_word(struct space *space)
-{
+static inline uint64_t *this_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
 /* What this hart did as a user comes before its word is even. */
-LEAF struct executor *shootdown_withdraw(struct executor *self)
-{
+LEAF struct executor *shootdown_withdraw(struct executor *self) {
     asm volatile("amoand.d.rl zero, %1, (%0)"
                  :
                  : "r"(this_word(self->space)), "r"(~1ul)
@@ -24,8 +22,7 @@ LEAF struct executor *shootdown_withdraw(struct executor *self)
     return self;
 }
 
-LEAF struct executor *shootdown_publish(struct executor *next)
-{
+LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
     uint64_t *word = this_word(space);
     uint64_t generation;
@@ -40,26 +37,22 @@ LEAF struct executor *shootdown_publish(struct executor *next)
     return next;
 }
 
-static bool has_answered(struct space *space, uint64_t hart)
-{
+static bool has_answered(struct space *space, uint64_t hart) {
     uint64_t word = __atomic_load_n(&space->seen[hart].word, __ATOMIC_RELAXED);
     asm volatile("fence r, rw" ::: "memory");
     return !(word & 1) || word == (2 * space->generation | 1);
 }
 
-void shootdown(struct space *space)
-{
+void shootdown(struct space *space) {
     bool asked[HARTS_MAX];
     asm volatile("fence rw, w" ::: "memory");
     __atomic_store_n(&space->generation, space->generation + 1, __ATOMIC_RELAXED);
     asm volatile("fence rw, rw" ::: "memory");
     for (uint64_t i = hart_count; i-- != 0;) {
         asked[i] = !has_answered(space, i);
-        if (asked[i])
-            ipi_send(harts[i]);
+        if (asked[i]) ipi_send(harts[i]);
     }
     for (uint64_t i = hart_count; i-- != 0;) {
-        while (asked[i] && !has_answered(space, i))
-            machine_relax();
+        while (asked[i] && !has_answered(space, i)) machine_relax();
     }
 }

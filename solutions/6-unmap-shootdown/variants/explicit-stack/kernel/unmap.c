@@ -12,16 +12,12 @@
 
 /* unmap(space, va, pages): whatever is mapped there, of any type; holes are
  * fine. 0, -EINVAL, -EBADF, -ESRCH. */
-struct executor *call_unmap(struct executor *self)
-{
+struct executor *call_unmap(struct executor *self) {
     uint64_t va = self->x[REG_A1], pages = self->x[REG_A2];
-    if (!page_aligned(va) || va >= user_end() || pages == 0)
-        return call_result(self, -EINVAL);
-    if (pages > (user_end() - va) / PAGE_SIZE)
-        return call_result(self, -EINVAL);
+    if (!page_aligned(va) || va >= user_end() || pages == 0) return call_result(self, -EINVAL);
+    if (pages > (user_end() - va) / PAGE_SIZE) return call_result(self, -EINVAL);
     struct space *space = call_space(self, user(self->x[REG_A0]));
-    if (space == NULL)
-        return call_result(self, -EBADF);
+    if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + pages * PAGE_SIZE, at = va;
     int64_t result = -ESRCH;
     lock_acquire(&space->lock, LOCK_SPACE);
@@ -31,8 +27,7 @@ struct executor *call_unmap(struct executor *self)
     }
     lock_release(&space->lock, LOCK_SPACE);
     space_put(space);
-    if (result != 0 || at == end)
-        return call_result(self, result);
+    if (result != 0 || at == end) return call_result(self, result);
     self->x[REG_A1] = at;
     self->x[REG_A2] = (end - at) / PAGE_SIZE;
     return call_again(self);

@@ -16,10 +16,8 @@
  * the list come here, under the lock after their change; the later of the two
  * sees both.
  */
-static void tear_down_if_left(struct space *space)
-{
-    if (space->executors != NULL || space_alive(space) || space->torn != SPACE_WHOLE)
-        return;
+static void tear_down_if_left(struct space *space) {
+    if (space->executors != NULL || space_alive(space) || space->torn != SPACE_WHOLE) return;
     space->torn = SPACE_TO_TEAR_DOWN;
     reap_space(space);
 }
@@ -28,14 +26,12 @@ static void tear_down_if_left(struct space *space)
  * The lock is held. Terminate what is in the list. Returns those that are ours
  * to end, linked by `next` (they are in no queue), with a reference each.
  */
-static struct executor *terminate_all(struct space *space)
-{
+static struct executor *terminate_all(struct space *space) {
     struct executor *ours = NULL;
     for (struct executor *e = space->executors; e != NULL; e = e->space_next) {
         /* Without references: a hart has it on its reap list, and ends it. It
          * must not find TERMINATED set by somebody who does not. */
-        if (!executor_get_unless_zero(e))
-            continue;
+        if (!executor_get_unless_zero(e)) continue;
         if (executor_terminate(e)) {
             e->next = ours;
             ours = e;
@@ -46,8 +42,7 @@ static struct executor *terminate_all(struct space *space)
     return ours;
 }
 
-void space_exit(struct space *space)
-{
+void space_exit(struct space *space) {
     /* For the teardown, which may begin, elsewhere, as soon as `alive` is 0. */
     space_get(space);
     uint32_t alive = 1;
@@ -67,8 +62,7 @@ void space_exit(struct space *space)
     }
 }
 
-void exit_leave(struct executor *executor)
-{
+void exit_leave(struct executor *executor) {
     struct space *space = executor->space;
     lock_acquire(&space->lock, LOCK_SPACE);
     struct executor *next = executor->space_next, *previous = executor->space_previous;
@@ -76,15 +70,13 @@ void exit_leave(struct executor *executor)
         previous->space_next = next;
     else
         space->executors = next;
-    if (next != NULL)
-        next->space_previous = previous;
+    if (next != NULL) next->space_previous = previous;
     executor->space_next = executor->space_previous = NULL;
     tear_down_if_left(space);
     lock_release(&space->lock, LOCK_SPACE);
 }
 
-bool exit_tear_down(struct space *space)
-{
+bool exit_tear_down(struct space *space) {
     lock_acquire(&space->lock, LOCK_SPACE);
     space->teardown_at = unmap_range(space, space->teardown_at, user_end());
     bool done = space->teardown_at == user_end();

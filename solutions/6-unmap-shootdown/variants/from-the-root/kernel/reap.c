@@ -10,16 +10,14 @@
 /* So many executors are freed before interrupts are served. */
 enum { EXECUTORS_AT_A_TIME = 64 };
 
-void reap_executor(struct executor *executor)
-{
+void reap_executor(struct executor *executor) {
     struct hart *hart = this_hart();
     executor->next = hart->reap_executors;
     hart->reap_executors = executor;
     hart->reap_due = 1;
 }
 
-void reap_space(struct space *space)
-{
+void reap_space(struct space *space) {
     struct hart *hart = this_hart();
     space->next = hart->reap_spaces;
     hart->reap_spaces = space;
@@ -27,10 +25,8 @@ void reap_space(struct space *space)
 }
 
 /* Nobody refers to it: if it has not ended it never will by itself. */
-static void free_executor(struct executor *executor)
-{
-    if (executor_terminate(executor))
-        executor_end(executor);
+static void free_executor(struct executor *executor) {
+    if (executor_terminate(executor)) executor_end(executor);
     page_free(executor);
 }
 
@@ -39,8 +35,7 @@ static void free_executor(struct executor *executor)
  * lock: this hart has put the space here, after it has begun the teardown, or
  * has dropped the last reference.
  */
-static void work_on_space(struct space *space)
-{
+static void work_on_space(struct space *space) {
     switch (space->torn) {
     case SPACE_WHOLE:
         /* Alive, without references. Somebody may start one of its executors
@@ -55,14 +50,11 @@ static void work_on_space(struct space *space)
         else
             reap_space(space);
         break;
-    case SPACE_TORN_DOWN:
-        page_free(space);
-        break;
+    case SPACE_TORN_DOWN: page_free(space); break;
     }
 }
 
-void reap_all(void)
-{
+void reap_all(void) {
     struct hart *hart = this_hart();
     while (hart->reap_executors != NULL || hart->reap_spaces != NULL) {
         for (int i = 0; i < EXECUTORS_AT_A_TIME && hart->reap_executors != NULL; i++) {

@@ -31,13 +31,11 @@
 enum { IN_USER = 1 };
 
 /* What this hart has to say of a space. */
-static inline uint64_t *own_word(struct space *space)
-{
+static inline uint64_t *own_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-LEAF struct executor *shootdown_withdraw(struct executor *self)
-{
+LEAF struct executor *shootdown_withdraw(struct executor *self) {
     uint64_t *word = own_word(self->space);
     /* A fence, not a release store: it also stands before the store of the
      * word by a later publish, which a shooter may read instead of this one. */
@@ -46,8 +44,7 @@ LEAF struct executor *shootdown_withdraw(struct executor *self)
     return self;
 }
 
-LEAF struct executor *shootdown_publish(struct executor *next)
-{
+LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
     uint64_t *word = own_word(space);
     uint64_t flushed = *word >> 1;
@@ -68,13 +65,11 @@ LEAF struct executor *shootdown_publish(struct executor *next)
 }
 
 /* Must the hart with this word be waited for? */
-static inline bool is_behind(uint64_t word, uint64_t generation)
-{
+static inline bool is_behind(uint64_t word, uint64_t generation) {
     return (word & IN_USER) && word >> 1 != generation;
 }
 
-void shootdown(struct space *space)
-{
+void shootdown(struct space *space) {
     uint64_t generation = space->generation + 1; /* we have the lock */
     __atomic_store_n(&space->generation, generation, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);

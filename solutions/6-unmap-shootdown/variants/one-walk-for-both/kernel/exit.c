@@ -11,32 +11,26 @@
 #include "unmap.h"
 
 /* The lock is held. */
-static void begin_teardown(struct space *space)
-{
+static void begin_teardown(struct space *space) {
     space->torn = SPACE_TO_TEAR_DOWN;
     reap_space(space);
 }
 
 /* Terminate executors until one is ours to end. It comes with a reference. */
-static struct executor *terminate_next(struct space *space)
-{
+static struct executor *terminate_next(struct space *space) {
     lock_acquire(&space->lock, LOCK_SPACE);
     struct executor *e;
     for (e = space->executors; e != NULL; e = e->space_next) {
-        if (!executor_get_unless_zero(e))
-            continue; /* on a reap list: ended there */
-        if (executor_terminate(e))
-            break;
+        if (!executor_get_unless_zero(e)) continue; /* on a reap list: ended there */
+        if (executor_terminate(e)) break;
         executor_put(e);
     }
-    if (space->executors == NULL && space->torn == SPACE_WHOLE)
-        begin_teardown(space);
+    if (space->executors == NULL && space->torn == SPACE_WHOLE) begin_teardown(space);
     lock_release(&space->lock, LOCK_SPACE);
     return e;
 }
 
-void space_exit(struct space *space)
-{
+void space_exit(struct space *space) {
     space_get(space); /* for the teardown */
     if (__atomic_exchange_n(&space->alive, 0, __ATOMIC_ACQ_REL) == 0) {
         space_put(space);
@@ -48,21 +42,18 @@ void space_exit(struct space *space)
     }
 }
 
-void exit_leave(struct executor *executor)
-{
+void exit_leave(struct executor *executor) {
     struct space *space = executor->space;
     lock_acquire(&space->lock, LOCK_SPACE);
     struct executor *before = executor->space_previous, *after = executor->space_next;
     *(before != NULL ? &before->space_next : &space->executors) = after;
-    if (after != NULL)
-        after->space_previous = before;
+    if (after != NULL) after->space_previous = before;
     if (space->executors == NULL && !space_alive(space) && space->torn == SPACE_WHOLE)
         begin_teardown(space);
     lock_release(&space->lock, LOCK_SPACE);
 }
 
-bool exit_tear_down(struct space *space)
-{
+bool exit_tear_down(struct space *space) {
     lock_acquire(&space->lock, LOCK_SPACE);
     if (space->teardown_at != user_end()) {
         space->teardown_at = unmap_range(space, space->teardown_at, user_end());

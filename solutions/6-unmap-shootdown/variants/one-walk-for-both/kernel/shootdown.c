@@ -9,19 +9,16 @@
 #include "machine.h"
 #include "riscv/csr.h"
 
-static inline uint64_t *this_word(struct space *space)
-{
+static inline uint64_t *this_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-LEAF struct executor *shootdown_withdraw(struct executor *self)
-{
+LEAF struct executor *shootdown_withdraw(struct executor *self) {
     __atomic_fetch_and(this_word(self->space), ~1ul, __ATOMIC_SEQ_CST);
     return self;
 }
 
-LEAF struct executor *shootdown_publish(struct executor *next)
-{
+LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
     uint64_t *word = this_word(space);
     uint64_t flushed = *word >> 1;
@@ -29,8 +26,7 @@ LEAF struct executor *shootdown_publish(struct executor *next)
     for (;;) {
         __atomic_store_n(word, generation << 1 | 1, __ATOMIC_SEQ_CST);
         uint64_t now = __atomic_load_n(&space->generation, __ATOMIC_SEQ_CST);
-        if (LIKELY(now == generation))
-            break;
+        if (LIKELY(now == generation)) break;
         generation = now;
     }
     if (UNLIKELY(flushed != generation)) {
@@ -41,20 +37,16 @@ LEAF struct executor *shootdown_publish(struct executor *next)
 }
 
 /* Is this hart in user mode in the space, with what it had before? */
-static bool is_behind(struct space *space, uint64_t hart, uint64_t generation)
-{
+static bool is_behind(struct space *space, uint64_t hart, uint64_t generation) {
     uint64_t word = __atomic_load_n(&space->seen[hart].word, __ATOMIC_SEQ_CST);
     return (word & 1) && word >> 1 != generation;
 }
 
-void shootdown(struct space *space)
-{
+void shootdown(struct space *space) {
     uint64_t generation = __atomic_add_fetch(&space->generation, 1, __ATOMIC_SEQ_CST);
     for (uint64_t i = 0; i < hart_count; i++)
-        if (is_behind(space, i, generation))
-            ipi_send(harts[i]);
+        if (is_behind(space, i, generation)) ipi_send(harts[i]);
     /* Whoever was not interrupted is not behind any more, and never will be. */
     for (uint64_t i = 0; i < hart_count; i++)
-        while (is_behind(space, i, generation))
-            machine_relax();
+        while (is_behind(space, i, generation)) machine_relax();
 }

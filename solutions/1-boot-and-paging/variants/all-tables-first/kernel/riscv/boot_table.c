@@ -33,8 +33,7 @@ enum {
 static pte_t root[TABLE_ENTRIES] __attribute__((aligned(PAGE_SIZE)));
 static pte_t image[TABLE_ENTRIES] __attribute__((aligned(PAGE_SIZE)));
 
-uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
-{
+uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address) {
     if (load_address & (2 * MIB - 1) || load_address >> 38 != 0)
         stop("load address 0x%lx: no multiple of 2 MiB below 256 GiB", load_address);
     for (uint64_t i = 0; i < TABLE_ENTRIES; i++)
@@ -48,8 +47,7 @@ uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
     return boot_satp;
 }
 
-void boot_table_add_linear(const struct range *ram, uint64_t count)
-{
+void boot_table_add_linear(const struct range *ram, uint64_t count) {
     for (const struct range *range = ram; range < ram + count; range++) {
         for (uint64_t gib = range->start / GIB; gib <= (range->end - 1) / GIB; gib++) {
             uint64_t va = gib * GIB + linear_offset;

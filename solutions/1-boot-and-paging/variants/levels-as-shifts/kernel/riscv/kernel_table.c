@@ -32,20 +32,16 @@ static pte_t user_image_entry; /* of a user root, with four levels */
 /* kernel.ld */
 extern char text_start[], text_end[], rodata_start[], rodata_end[], data_start[], image_end[];
 
-static struct page_table *new_table(void)
-{
+static struct page_table *new_table(void) {
     struct page_table *table = page_alloc();
-    if (table == NULL)
-        stop("paging: not enough RAM for the kernel's page tables");
+    if (table == NULL) stop("paging: not enough RAM for the kernel's page tables");
     page_zero(table);
     return table;
 }
 
 /* The table of 1 GiB entries that the upper half hangs off. */
-static struct page_table *upper_table(struct page_table *root)
-{
-    if (page_table_levels == 3)
-        return root;
+static struct page_table *upper_table(struct page_table *root) {
+    if (page_table_levels == 3) return root;
     return pte_page(root->entries[TABLE_ENTRIES - 1]);
 }
 
@@ -54,40 +50,32 @@ struct part {
     uint64_t rights;
 };
 
-static void map_device(uint64_t pa, uint64_t size)
-{
+static void map_device(uint64_t pa, uint64_t size) {
     uint64_t start = round_down(pa, PAGE_SIZE), end = round_up(pa + size, PAGE_SIZE);
-    if (pa == 0)
-        return;
-    if (end > user_end())
-        stop("paging: a device at 0x%lx is out of reach", pa);
+    if (pa == 0) return;
+    if (end > user_end()) stop("paging: a device at 0x%lx is out of reach", pa);
     page_table_map(template, start, phys(start), end - start, PTE_R | PTE_W);
 }
 
-static bool may_be_mapped(uint64_t pa)
-{
+static bool may_be_mapped(uint64_t pa) {
     const struct machine_description *machine = &machine_description;
     for (uint64_t i = 0; i < machine->reserved_count; i++) {
         const struct range *range = &machine->reserved[i];
-        if (machine->reserved_no_map[i] && range->start <= pa && pa < range->end)
-            return false;
+        if (machine->reserved_no_map[i] && range->start <= pa && pa < range->end) return false;
     }
     return true;
 }
 
 /* The longest pieces of a range that may be mapped. */
-static void map_ram(struct range ram)
-{
+static void map_ram(struct range ram) {
     for (uint64_t start = ram.start, end; start < ram.end; start = end + PAGE_SIZE) {
-        for (end = start; end < ram.end && may_be_mapped(end);)
-            end += PAGE_SIZE;
+        for (end = start; end < ram.end && may_be_mapped(end);) end += PAGE_SIZE;
         page_table_map(template, (uint64_t)linear_from_phys(phys(start)), phys(start), end - start,
                        PTE_R | PTE_W | PTE_G);
     }
 }
 
-void kernel_table_init(bool sv48)
-{
+void kernel_table_init(bool sv48) {
     page_table_init(3 + sv48);
     template = new_table();
     map_device(machine_description.power, 1);
@@ -116,12 +104,10 @@ void kernel_table_init(bool sv48)
     sfence_vma_all();
     csr_write(satp, satp);
     sfence_vma_all();
-    if (csr_read(satp) != satp)
-        stop("paging: this machine has no Sv48");
+    if (csr_read(satp) != satp) stop("paging: this machine has no Sv48");
 }
 
-uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high)
-{
+uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_high) {
     struct page_table *root = new_table();
     page_copy(root, template);
     if (page_table_levels == 4) {
@@ -135,8 +121,7 @@ uint64_t kernel_table_for_hart(phys_t hart_page, phys_t stack_low, phys_t stack_
     return asid_satp(phys_from_linear(root), 0);
 }
 
-void kernel_table_show_image(struct page_table *root)
-{
+void kernel_table_show_image(struct page_table *root) {
     uint64_t index = level_index(KERNEL_IMAGE, page_table_levels - 1);
     pte_t image = page_table_levels == 3 ? template->entries[index] : user_image_entry;
     pte_store(&root->entries[index], image);

@@ -34,14 +34,12 @@ static struct page_table boot_root __attribute__((aligned(PAGE_SIZE)));
 static struct page_table boot_image __attribute__((aligned(PAGE_SIZE))); /* of 2 MiB leaves */
 
 /* A leaf of 1 GiB for `va`, to the GiB that `pa` is in. */
-static void boot_map_gib(uint64_t va, uint64_t pa, uint64_t bits)
-{
+static void boot_map_gib(uint64_t va, uint64_t pa, uint64_t bits) {
     pte_store(&boot_root.entries[level_index(va, LEVEL_1G)],
               pte_make(phys(round_down(pa, SIZE_1G)), bits));
 }
 
-uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
-{
+uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address) {
     /* The MMU is off: an address that C forms here is physical. */
     if (load_address % SIZE_2M != 0)
         stop("the kernel was loaded at 0x%lx, which is no multiple of 2 MiB", load_address);
@@ -70,8 +68,7 @@ uint64_t boot_table_make(uint64_t load_address, uint64_t tree_address)
     return boot_satp;
 }
 
-void boot_table_add_linear(const struct range *ram, uint64_t count)
-{
+void boot_table_add_linear(const struct range *ram, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         /* Two ranges in one GiB make the same entry twice. */
         for (uint64_t pa = round_down(ram[i].start, SIZE_1G); pa < ram[i].end; pa += SIZE_1G)

@@ -14,21 +14,18 @@ uint32_t page_table_levels;
 uint64_t page_table_user_end;
 uint32_t page_table_root_shift;
 
-void page_table_init(uint32_t levels)
-{
+void page_table_init(uint32_t levels) {
     page_table_levels = levels;
     page_table_root_shift = PAGE_SHIFT + 9 * (levels - 1);
     page_table_user_end = 1ul << (page_table_root_shift + 8);
 }
 
-LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va)
-{
+LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va) {
     struct page_table *table = root;
     for (uint32_t level = page_table_levels - 1; level > 0; level--) {
         pte_t pte = pte_load(&table->entries[level_index(va, level)]);
         /* V decides alone: what else an invalid entry holds means nothing. */
-        if ((pte & PTE_V) == 0 || pte_is_leaf(pte))
-            return NULL;
+        if ((pte & PTE_V) == 0 || pte_is_leaf(pte)) return NULL;
         table = pte_page(pte);
     }
     return &table->entries[level_index(va, 0)];
@@ -39,8 +36,7 @@ LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va)
  * is made from a page of the list. A leaf must not stand there.
  */
 static struct page_table *table_below(struct page_table *table, pte_t *entry,
-                                      struct page_list *tables)
-{
+                                      struct page_list *tables) {
     pte_t pte = pte_load(entry);
     if ((pte & PTE_V) == 0) {
         struct page_table *below = page_list_take(tables);
@@ -55,8 +51,7 @@ static struct page_table *table_below(struct page_table *table, pte_t *entry,
 }
 
 pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
-                       struct page_list *tables)
-{
+                       struct page_list *tables) {
     struct page_table *table = root;
     for (uint32_t at = page_table_levels - 1; at > level; at--)
         table = table_below(table, &table->entries[level_index(va, at)], tables);
@@ -72,11 +67,9 @@ pte_t *page_table_make(struct page_table *root, uint64_t va, uint32_t level,
  * counted twice.
  */
 static uint64_t missing_below(const struct page_table *table, uint32_t level, uint64_t va,
-                              uint64_t last)
-{
+                              uint64_t last) {
     uint64_t count = 0;
-    if (level == 0)
-        return 0;
+    if (level == 0) return 0;
     for (;;) {
         /* What this entry covers of the range. */
         uint64_t entry_last = va | (level_size(level) - 1);
@@ -86,27 +79,22 @@ static uint64_t missing_below(const struct page_table *table, uint32_t level, ui
             count += 1 + missing_below(NULL, level - 1, va, piece_last);
         else if (!pte_is_leaf(pte))
             count += missing_below(pte_page(pte), level - 1, va, piece_last);
-        if (entry_last >= last)
-            return count;
+        if (entry_last >= last) return count;
         va = entry_last + 1;
     }
 }
 
-uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end)
-{
-    if (va == end)
-        return 0;
+uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end) {
+    if (va == end) return 0;
     return missing_below(root, page_table_levels - 1, va, end - 1);
 }
 
 /* Can one leaf of this level map the beginning of the range? */
-static bool leaf_fits(uint64_t va, phys_t pa, uint64_t size, uint32_t level)
-{
+static bool leaf_fits(uint64_t va, phys_t pa, uint64_t size, uint32_t level) {
     return ((va | pa.raw) & (level_size(level) - 1)) == 0 && size >= level_size(level);
 }
 
-void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits)
-{
+void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t size, uint64_t bits) {
     bits |= PTE_V | PTE_A | ((bits & PTE_W) != 0 ? PTE_D : 0);
     KERNEL_ASSERT(page_aligned(va | pa.raw | size));
     /* `size` is what is left. The end is never computed: it may be 0. */

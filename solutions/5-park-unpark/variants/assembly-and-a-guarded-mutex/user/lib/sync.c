@@ -12,20 +12,17 @@
  * lab_private are the first and the last in line, numbers plus one. */
 enum { FIRST, LAST };
 
-static void sleep_in_line(struct thread *self)
-{
+static void sleep_in_line(struct thread *self) {
     while (__atomic_load_n(&self->waiting, __ATOMIC_ACQUIRE) != 0)
         park_if(&self->waiting, 1, DEADLINE_NONE);
 }
 
-static void let_go_on(uint32_t number)
-{
+static void let_go_on(uint32_t number) {
     __atomic_store_n(&thread_by_number(number)->waiting, 0, __ATOMIC_RELEASE);
     unpark(thread_handle_of(number), EVENT_WAKE);
 }
 
-bool mutex_try_lock(struct mutex *mutex)
-{
+bool mutex_try_lock(struct mutex *mutex) {
     spin_lock(&mutex->queue);
     bool free = mutex->word == 0;
     mutex->word = 1;
@@ -33,8 +30,7 @@ bool mutex_try_lock(struct mutex *mutex)
     return free;
 }
 
-void mutex_lock(struct mutex *mutex)
-{
+void mutex_lock(struct mutex *mutex) {
     struct thread *self = thread_self();
     uint64_t *line = mutex->lab_private;
 
@@ -55,8 +51,7 @@ void mutex_lock(struct mutex *mutex)
     sleep_in_line(self);
 }
 
-void mutex_unlock(struct mutex *mutex)
-{
+void mutex_unlock(struct mutex *mutex) {
     uint64_t *line = mutex->lab_private;
 
     spin_lock(&mutex->queue);
@@ -66,14 +61,12 @@ void mutex_unlock(struct mutex *mutex)
     else
         line[FIRST] = thread_by_number(oldest - 1)->wait_next;
     spin_unlock(&mutex->queue);
-    if (oldest != 0)
-        let_go_on(oldest - 1);
+    if (oldest != 0) let_go_on(oldest - 1);
 }
 
 /* The condition's line is a list from the newest to the oldest. */
 
-void condition_wait(struct condition *condition, struct mutex *mutex)
-{
+void condition_wait(struct condition *condition, struct mutex *mutex) {
     struct thread *self = thread_self();
 
     self->wait_next = condition->first;
@@ -85,23 +78,17 @@ void condition_wait(struct condition *condition, struct mutex *mutex)
 }
 
 /* Take the last off the list that begins at *at: its number. */
-static uint32_t take_oldest(uint32_t *at)
-{
+static uint32_t take_oldest(uint32_t *at) {
     struct thread *thread = thread_by_number(*at - 1);
-    if (thread->wait_next != 0)
-        return take_oldest(&thread->wait_next);
+    if (thread->wait_next != 0) return take_oldest(&thread->wait_next);
     *at = 0;
     return thread->number;
 }
 
-void condition_signal(struct condition *condition)
-{
-    if (condition->first != 0)
-        let_go_on(take_oldest(&condition->first));
+void condition_signal(struct condition *condition) {
+    if (condition->first != 0) let_go_on(take_oldest(&condition->first));
 }
 
-void condition_broadcast(struct condition *condition)
-{
-    while (condition->first != 0)
-        condition_signal(condition);
+void condition_broadcast(struct condition *condition) {
+    while (condition->first != 0) condition_signal(condition);
 }

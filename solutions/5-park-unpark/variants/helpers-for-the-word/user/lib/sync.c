@@ -31,54 +31,46 @@ enum {
 
 /* Sleep until somebody lets us go on. The word is our own, so a stray
  * EVENT_WAKE from an earlier wait only makes us look once more. */
-static void wait(struct thread *self)
-{
+static void wait(struct thread *self) {
     while (__atomic_load_n(&self->waiting, __ATOMIC_ACQUIRE) != 0)
         park_if(&self->waiting, 1, DEADLINE_NONE);
 }
 
 /* Let a thread that waits go on. It may be gone as soon as `waiting` is clear,
  * so what is to be known of it, such as wait_next, was read before. */
-static void let_go_on(uint32_t number)
-{
+static void let_go_on(uint32_t number) {
     __atomic_store_n(&thread_by_number(number)->waiting, 0, __ATOMIC_RELEASE);
     unpark(thread_handle_of(number), EVENT_WAKE);
 }
 
 /* Take the first off a line whose first member is *first. There is one. */
-static uint32_t take_first(uint32_t *first)
-{
+static uint32_t take_first(uint32_t *first) {
     uint32_t number = *first - 1;
     *first = thread_by_number(number)->wait_next;
     return number;
 }
 
-bool mutex_try_lock(struct mutex *mutex)
-{
+bool mutex_try_lock(struct mutex *mutex) {
     uint32_t seen = FREE;
     return __atomic_compare_exchange_n(&mutex->word, &seen, HELD, false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
 }
 
 /* One try to get in line, the word being *seen, in which HELD is set. */
-static bool get_in_line(struct mutex *mutex, struct thread *self, uint32_t *seen)
-{
+static bool get_in_line(struct mutex *mutex, struct thread *self, uint32_t *seen) {
     self->wait_next = *seen >> NEWEST_SHIFT;
     __atomic_store_n(&self->waiting, 1, __ATOMIC_RELAXED);
     return __atomic_compare_exchange_n(
         &mutex->word, seen, (self->number + 1) << NEWEST_SHIFT | HELD, false, CAS_ORDER, CAS_ORDER);
 }
 
-void mutex_lock(struct mutex *mutex)
-{
-    if (mutex_try_lock(mutex))
-        return;
+void mutex_lock(struct mutex *mutex) {
+    if (mutex_try_lock(mutex)) return;
     struct thread *self = thread_self();
     uint32_t seen = __atomic_load_n(&mutex->word, __ATOMIC_RELAXED);
     for (;;) {
         if (seen != FREE) {
-            if (get_in_line(mutex, self, &seen))
-                break;
+            if (get_in_line(mutex, self, &seen)) break;
         } else if (__atomic_compare_exchange_n(&mutex->word, &seen, HELD, false, __ATOMIC_ACQUIRE,
                                                __ATOMIC_RELAXED)) {
             return;
@@ -89,8 +81,7 @@ void mutex_lock(struct mutex *mutex)
 
 /* All threads off the list in the word, the oldest first, to an empty queue.
  * The caller is the holder. */
-static void collect(struct mutex *mutex)
-{
+static void collect(struct mutex *mutex) {
     uint32_t newest = __atomic_exchange_n(&mutex->word, HELD, __ATOMIC_ACQUIRE) >> NEWEST_SHIFT;
     while (newest != 0) {
         struct thread *thread = thread_by_number(newest - 1);
@@ -101,8 +92,7 @@ static void collect(struct mutex *mutex)
     }
 }
 
-void mutex_unlock(struct mutex *mutex)
-{
+void mutex_unlock(struct mutex *mutex) {
     if (mutex->queue == 0) {
         uint32_t seen = HELD;
         if (__atomic_compare_exchange_n(&mutex->word, &seen, FREE, false, CAS_ORDER, CAS_ORDER))
@@ -112,8 +102,7 @@ void mutex_unlock(struct mutex *mutex)
     let_go_on(take_first(&mutex->queue));
 }
 
-void condition_wait(struct condition *condition, struct mutex *mutex)
-{
+void condition_wait(struct condition *condition, struct mutex *mutex) {
     /* In line before the mutex is given back: whoever holds it later finds us. */
     struct thread *self = thread_self();
     self->wait_next = 0;
@@ -129,14 +118,10 @@ void condition_wait(struct condition *condition, struct mutex *mutex)
     mutex_lock(mutex);
 }
 
-void condition_signal(struct condition *condition)
-{
-    if (condition->first != 0)
-        let_go_on(take_first(&condition->first));
+void condition_signal(struct condition *condition) {
+    if (condition->first != 0) let_go_on(take_first(&condition->first));
 }
 
-void condition_broadcast(struct condition *condition)
-{
-    while (condition->first != 0)
-        condition_signal(condition);
+void condition_broadcast(struct condition *condition) {
+    while (condition->first != 0) condition_signal(condition);
 }
