@@ -29,6 +29,13 @@ def test_does_not_build(probed: Course, submit: Submit) -> None:
     assert "\033" not in graded.shown
 
 
+@pytest.mark.parametrize("line", [".rept 300000000\\nnop\\n.endr", ".fill 1 << 40, 1, 1"])
+def test_build_without_end(probed: Course, submit: Submit, line: str) -> None:
+    """An assembler that takes all memory, or the disk, is stopped."""
+    code = f'    __asm__(".data\\n{line}\\n.text");'
+    check_no_points(probed.grade(submit(in_page_alloc(code))), "it does not build")
+
+
 @pytest.mark.parametrize("kind", ["missing", "device", "folder", "huge"])
 def test_file_that_is_none(probed: Course, tmp_path: Path, kind: str) -> None:
     path = tmp_path / SOURCE

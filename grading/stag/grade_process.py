@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 # Where a worker of the grader finds the files to talk through (grade_worker.py).
 RESULTS_FD = "STAG_GRADE_RESULTS"
@@ -16,8 +17,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> Callable[[], None]:
-    """What a child is to run between fork and exec (preexec_fn)."""
+def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], None]:
+    """What a child is to run between fork and exec (preexec_fn). `limits`: what
+    each process that comes of it may use at most (RLIMIT_… of `resource`)."""
     parent = os.getpid()
 
     def ask() -> None:
@@ -25,19 +27,27 @@ def die_with_parent() -> Callable[[], None]:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:  # it was killed before we could ask
                 os._exit(1)
+        for kind, most in (limits or {}).items():
+            resource.setrlimit(kind, (most, most))
 
     return ask
 
 
-def own_group() -> Callable[[], None]:
+def own_group(limits: Mapping[int, int] | None = None) -> Callable[[], None]:
     """The same, and ctrl-C reaches only the grader, which ends the child."""
-    ask = die_with_parent()
+    ask = die_with_parent(limits)
 
     def leave() -> None:
         os.setsid()
         ask()
 
     return leave
+
+
+def crowding() -> float:
+    """How many processes want each processor, at least 1: what a limit by the
+    clock is to be multiplied by."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def processors() -> int:
