@@ -42,6 +42,7 @@ NAME_MAX = 32
 FIRMWARE = 0x80000000  # with what lies above, up to the kernel; programs lie below
 ENDLESS = 1 << 40  # ticks: a day
 TURNS_MAX = 500_000
+BOOTS_MAX = 30
 INTERRUPT = 1 << 63  # in mcause
 
 
@@ -180,7 +181,19 @@ def count_operations(config: MachineConfig, program: Symbols) -> dict[str, int]:
     that it names: the smallest count of each.
 
     The program runs in the background, because the shell looks after one in the
-    foreground by the clock. It has to give the shell time to go to sleep."""
+    foreground by the clock. It has to give the shell time to go to sleep.
+
+    Which hart takes the program up is luck, and a hart's number counts: loops
+    over harts come to it sooner or later. So it has to begin on hart 0."""
+    for _ in range(BOOTS_MAX):
+        figures = _count_if_on_first(config, program)
+        if figures is not None:
+            return figures
+    raise GuestHang(f"in {BOOTS_MAX} boots {program.path.stem} never began on hart 0")
+
+
+def _count_if_on_first(config: MachineConfig, program: Symbols) -> dict[str, int] | None:
+    """None if the program begins on another hart than the first."""
     figures: dict[str, int] = {}
     with boot(replace(config, harts=2, threads="single")) as system:
         system.run_to_prompt()
@@ -192,6 +205,8 @@ def count_operations(config: MachineConfig, program: Symbols) -> dict[str, int]:
             name_at = system.remote.register(main, "a0")
             if name_at == 0:
                 return figures
+            if main != 0 and not figures:
+                return None
             name = VirtualMemory(system.remote, main).string(name_at, NAME_MAX)
             count = Interleaver(system, main, program[END]).run()
             figures[name] = min(count, figures.get(name, count))
