@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from stag import case
@@ -64,10 +65,8 @@ def hand_over(system: GradedSystem, socket: Path) -> None:
     # For the debugger addresses are virtual, whatever was left on here.
     system.remote.request("Qqemu.PhyMemMode:0")
     line = f"gdbserver unix:{socket},server=on,wait=off"
-    try:
+    with suppress(StagError):  # the answer goes to the new connection
         system.remote.monitor(line)
-    except StagError:
-        pass  # the answer goes to the new connection
     if not socket.exists():
         raise InfrastructureError("QEMU does not open its debug stub for the debugger")
 

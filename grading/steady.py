@@ -75,7 +75,7 @@ def count_wrong(numbers: list[int], times: int, jobs: int, console: Console) -> 
     runs = [(number, turn % jobs) for turn in range(times) for number in numbers]
     pool = ThreadPoolExecutor(jobs)
     shown = track(
-        zip(runs, pool.map(grade, *zip(*runs))),
+        zip(runs, pool.map(grade, *zip(*runs, strict=True)), strict=True),
         total=len(runs),
         description="grading",
         console=console,

@@ -110,6 +110,7 @@ def test_starting_points_differ_in_files_of_earlier_labs_alone(course: Path) -> 
 
 # Nothing of a solution
 
+
 def test_no_object_holds_a_solution(course: Path) -> None:
     """In all that students can fetch, of every branch and every commit."""
     listed = git(course, "rev-list", "--objects", "--branches").splitlines()

@@ -114,7 +114,7 @@ def test_allocator_without_locks(tmp_path: Path) -> None:
     """Atomic steps made plain ones: no test of two harts at a time may pass."""
     folder = submission(tmp_path / "submission", 2)
     path = folder / "kernel/page_alloc.c"
-    plain = '''
+    plain = """
 #define __atomic_exchange_n(at, value, order) \\
     ({ __typeof__(*(at)) old_ = *(volatile __typeof__(*(at)) *)(at); \\
        *(volatile __typeof__(*(at)) *)(at) = (value); old_; })
@@ -126,7 +126,7 @@ def test_allocator_without_locks(tmp_path: Path) -> None:
 #define __atomic_fetch_sub(at, value, order) \\
     ({ __typeof__(*(at)) old_ = *(volatile __typeof__(*(at)) *)(at); \\
        *(volatile __typeof__(*(at)) *)(at) = old_ - (value); old_; })
-'''
+"""
     text = path.read_text()
     at = text.index("static uint64_t dummy_entry;")
     path.write_text(text[:at] + plain + text[at:])

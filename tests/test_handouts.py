@@ -24,12 +24,14 @@ if not (ROOT / "tools/handouts").is_file():
     pytest.skip("no handouts are made here", allow_module_level=True)
 sys.path.insert(0, str(ROOT / "tools"))
 
-from pages import course, headers, timelines  # noqa: E402
-from pages.build import EXAMPLE, build  # noqa: E402
-from pages.sources import PageError, Sources  # noqa: E402
-from pages.svg import KINDS  # noqa: E402
+from pages import course, headers, timelines
+from pages.build import EXAMPLE, build
+from pages.sources import PageError, Sources
+from pages.svg import KINDS
 
-NEEDED = [name for name in ("pandoc", "dot", "weasyprint", "pdftotext") if shutil.which(name) is None]
+NEEDED = [
+    name for name in ("pandoc", "dot", "weasyprint", "pdftotext") if shutil.which(name) is None
+]
 needs_tools = pytest.mark.skipif(bool(NEEDED), reason=f"not installed: {', '.join(NEEDED)}")
 PARTS = ("Makefile", "handouts", "include", "kernel", "labs", "user")
 LAB = 2  # whose page stands in for all while it is made of the template
@@ -270,7 +272,7 @@ def test_nothing_holds_a_solution(documents: dict[str, Document], site: Path) ->
 def test_mistakes_in_a_page_get_one_line(
     tree: Path, tmp_path: Path, page: str, complaint: str
 ) -> None:
-    from pages import site as pages_site  # noqa: PLC0415
+    from pages import site as pages_site
 
     root = tmp_path / "tree"
     shutil.copytree(tree, root, ignore=shutil.ignore_patterns("build"))

@@ -147,7 +147,7 @@ MUTATIONS = [
     Mutation(
         "no waiting for an append in progress",
         "page_alloc.c",
-        "            while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0) machine_relax();\n",
+        "while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0) machine_relax();",
         "",
     ),
     Mutation(
@@ -185,10 +185,8 @@ MUTATIONS = [
     Mutation(
         "an idle hart does not look again",
         "scheduler.c",
-        "        if (!queue_empty()) break;\n        machine_wait();\n"
-        "        interrupt_serve();\n",
-        "        machine_wait();\n        interrupt_serve();\n"
-        "        if (!queue_empty()) break;\n",
+        "        if (!queue_empty()) break;\n        machine_wait();\n        interrupt_serve();\n",
+        "        machine_wait();\n        interrupt_serve();\n        if (!queue_empty()) break;\n",
         steps=400_000,
     ),
     Mutation(

@@ -106,7 +106,9 @@ def random_instruction(dice: random.Random) -> int:
     alternative = dice.choice((0, 0x20)) if funct == 5 else 0
     head = rs1 << 15 | funct << 12 | rd << 7
     if kind == 0:
-        upper = alternative << 25 | dice.randrange(64) << 20 if shift else dice.randrange(4096) << 20
+        upper = (
+            alternative << 25 | dice.randrange(64) << 20 if shift else dice.randrange(4096) << 20
+        )
         return upper | head | 0x13
     if kind == 1:
         high = dice.choice((0, 0x20)) if funct in (0, 5) else 0
@@ -163,9 +165,7 @@ def test_instructions_are_those_of_the_machine(system: GradedSystem, snapshot: S
             state.budget = 10_000
             model.run(state)
             for number in range(32):
-                assert state.x[number] == found[number], (
-                    f"x{number} after {[hex(w) for w in code]}"
-                )
+                assert state.x[number] == found[number], f"x{number} after {[hex(w) for w in code]}"
     finally:
         system.physical.write(physical, saved)
         system.remote.restore_registers(hart, registers)
@@ -265,9 +265,7 @@ def test_kernel_functions_do_the_same_in_both(snapshot: Snapshot) -> None:
 # Memory models
 
 
-def outcomes(
-    scene: Scene, first: list[int], second: list[int], model: str
-) -> set[tuple[int, ...]]:
+def outcomes(scene: Scene, first: list[int], second: list[int], model: str) -> set[tuple[int, ...]]:
     """All pairs of results of two functions that share two words."""
     x, y = two_words(scene)
     starts = place_code(scene, first, second)

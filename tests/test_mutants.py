@@ -38,9 +38,7 @@ MUTANTS = {
         "for (uint64_t i = 0; false; i++) {",
         "litmus; litmus",
     ),
-    "unmap-without-shootdown": Mutant(
-        "unmap.c", "    shootdown(space);\n", "", "litmus; litmus"
-    ),
+    "unmap-without-shootdown": Mutant("unmap.c", "    shootdown(space);\n", "", "litmus; litmus"),
     "replace-without-shootdown": Mutant(
         "map.c",
         "if (some || (prot & PROT_EXECUTE))",
@@ -48,8 +46,11 @@ MUTANTS = {
         "litmus; litmus",
     ),
     "unmap-does-not-zero-entries": Mutant(
-        "unmap.c", "        pte_store(entry, 0);\n    }\n    cursor->va = last_va;",
-        "    }\n    cursor->va = last_va;", "usertests", 60,
+        "unmap.c",
+        "        pte_store(entry, 0);\n    }\n    cursor->va = last_va;",
+        "    }\n    cursor->va = last_va;",
+        "usertests",
+        60,
     ),
     "table-count-not-kept": Mutant(
         "unmap.c", "page_count_add(child, -(int64_t)fewer) == 0", "false", "usertests", 60
@@ -83,8 +84,7 @@ MUTANTS = {
     ),
     "events-that-do-not-stay": Mutant(
         "park.c",
-        "        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;\n"
-        "        uint64_t mask",
+        "        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;\n        uint64_t mask",
         "        next = seen & STATE_PARKED ? seen | (uint64_t)events << 32 : seen;\n"
         "        uint64_t mask",
         "usertests",

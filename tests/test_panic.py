@@ -192,5 +192,5 @@ def test_powers_off_under_test(boot_system: BootSystem, harts: int) -> None:
 
 def test_an_unexpected_panic_is_reported(idle: System) -> None:
     """The library's own promise: a panic ends the wait at once, with the text."""
-    with pytest.raises(StagError, match="double free|no page"):
+    with pytest.raises(StagError, match=r"double free|no page"):
         idle.harts.call(0, "page_free", 0)

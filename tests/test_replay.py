@@ -21,7 +21,6 @@ from stag.snapshot import Snapshot
 from stag.system import symbols_of
 from stag.timeline import layout, phrase, place
 
-
 THREADS = [Thread(hart, Call("page_alloc")) for hart in (2, 3)]
 
 
@@ -96,9 +95,7 @@ def memory_of(found: case.Case, number: int, pa: int) -> int:
 
 
 @pytest.mark.parametrize("number", [1, 12])
-def test_debugger_shows_the_memory_of_the_step(
-    stored: Path, tmp_path: Path, number: int
-) -> None:
+def test_debugger_shows_the_memory_of_the_step(stored: Path, tmp_path: Path, number: int) -> None:
     """The queue's tail, and a field of each hart's page by its own address."""
     found = case.load(stored)
     symbols = symbols_of(KERNEL)

@@ -4,6 +4,7 @@ that no memory is writable at one address and executable at another."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def linear(bench: Bench) -> list[Piece]:
     for ram in addressmap.linear(bench.tree):
         start, end = ram.pa, ram.pa + ram.size
         cuts = sorted({start, end, *(at for at in (low, high) if start < at < end)})
-        for at, to in zip(cuts, cuts[1:], strict=False):
+        for at, to in pairwise(cuts):
             rights = "R---G" if low <= at < high else ram.rights
             pieces.append(Piece(ram.va + at - start, at, to - at, rights))
     return pieces

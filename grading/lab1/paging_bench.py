@@ -320,9 +320,7 @@ class Bench:
 
     def contents(self, root: int, levels: int) -> dict[int, bytes]:
         """All table pages, by physical address."""
-        return {
-            page: self.physical.read(page, PAGE) for page in self.table(root, levels).tables()
-        }
+        return {page: self.physical.read(page, PAGE) for page in self.table(root, levels).tables()}
 
 
 def _first_table(bench: Bench, load_address: int, tree_address: int) -> int:

@@ -95,9 +95,7 @@ def chained(bench: Bench) -> int:
     ],
     ids=["at-once", "later", "other-hart", "chained"],
 )
-def test_double_free_panics(
-    scene: Callable[[], Scene], prepare: Prepare, what: str
-) -> None:
+def test_double_free_panics(scene: Callable[[], Scene], prepare: Prepare, what: str) -> None:
     refused(scene, prepare, what)
 
 

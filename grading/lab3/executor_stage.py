@@ -353,4 +353,3 @@ def differences(wanted: list[int], found: list[int]) -> str:
     names = ["pc", *NAMES[1:]]
     pairs = zip(names, wanted, found, strict=True)
     return "; ".join(f"{name} is {b:#x}, not {a:#x}" for name, a, b in pairs if a != b)
-

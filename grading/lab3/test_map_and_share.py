@@ -396,4 +396,3 @@ def test_share_all_or_nothing(two: Two) -> None:
 
 def test_share_out_of_memory(two: Two) -> None:
     check_out_of_memory(two, "call_share", 0, WRITABLE, TO_OTHER, EDGE + PAGE, 3, READ)
-

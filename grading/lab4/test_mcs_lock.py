@@ -152,8 +152,7 @@ def test_each_waits_on_its_own_word(lock: Lock) -> None:
         check(
             not strange,
             expected=f"hart {hart}, while it waits, reads a word that is its own, in its hart page",
-            found="it reads over and over "
-            + ", ".join(place(scene, word) for word in strange),
+            found="it reads over and over " + ", ".join(place(scene, word) for word in strange),
             where=f"{scene.where(hart)}, with hart {5 - hart} waiting too",
             hint="each waits for a store of the one before it",
         )

@@ -330,9 +330,7 @@ def test_terminated_while_it_runs(bench: Bench) -> None:
     scene = bench.scene
     starts = {name: bench.start(name) for name in "AB"}
     bench.run_to_user(1, starts["A"], "A")
-    told = bench.count_interrupts(
-        lambda: scene.call(2, "executor_terminate", bench.executors["A"])
-    )
+    told = bench.count_interrupts(lambda: scene.call(2, "executor_terminate", bench.executors["A"]))
     check(told == [1], "executor_terminate interrupts hart 1, which runs A",
           "it interrupts nobody" if not told else f"it interrupts hart {told[0]}",
           "executor.hart")  # fmt: skip

@@ -13,7 +13,6 @@ from stag.explore import Thread, depth
 from stag.verdict import check
 from test_mutex_condition import TURNS, run
 
-
 LIMIT = 3_000  # schedules: enough for all with locks like those in the handout
 
 

@@ -75,9 +75,7 @@ def test_access_after_unmap(bench: Bench) -> None:
     def oracle(_: Scene) -> str | None:
         if cause(bench, 1) == (LOAD_FAULT, DATA):
             return None
-        return (
-            "hart 1 has seen that unmap had returned on hart 2, and has read the page after that"
-        )
+        return "hart 1 has seen that unmap had returned on hart 2, and has read the page after that"
 
     explore(
         bench.scene,
@@ -196,13 +194,11 @@ def test_store_before_the_call(bench: Bench) -> None:
             bench.scene,
             [
                 # The last one is there for its fence: what was cleared is cleared.
-                Thread(
-                    0, Call(call, (caller,)), Call("page_zero", (page,)), Call("ipi_receive")
-                ),
+                Thread(0, Call(call, (caller,)), Call("page_zero", (page,)), Call("ipi_receive")),
                 Thread(hart, until=["fault"]),
             ],
             oracle,
-                hint="withdrawing is a release",
+            hint="withdrawing is a release",
         )
 
 

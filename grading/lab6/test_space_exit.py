@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from exit_bench import EXIT, LEAVE, REAP, TEAR_DOWN, check_counts, check_ended, leaks
 from process_bench import (
@@ -322,7 +324,7 @@ def test_chain_of_spaces(bench: Bench) -> None:
     def depth(length: int) -> int:
         before = bench.counts()
         spaces = [bench.space(f"space {i}") for i in range(length)]
-        for space, following in zip(spaces, spaces[1:], strict=False):
+        for space, following in pairwise(spaces):
             bench.handle(space, HANDLES, following, SPACE)
         for space in reversed(spaces):
             bench.scene.call(0, "space_put", space)

@@ -111,6 +111,11 @@ def dump(scene: Scene, explorer: Explorer, finding: Finding, test: str) -> str:
     )
 
 
+def _by_address(words: dict[str, int]) -> dict[int, int]:
+    """JSON's keys are strings."""
+    return {int(address): word for address, word in words.items()}
+
+
 def load(path: Path) -> Case:
     """Read a file that dump wrote."""
     try:
@@ -118,14 +123,9 @@ def load(path: Path) -> Case:
         if data["version"] != VERSION:
             raise StagError(f"{path} was written by another version: make grade again")
         memory = zlib.decompress(base64.b64decode(data["memory"]))
-        pages = {
-            page: memory[i * PAGE : (i + 1) * PAGE] for i, page in enumerate(data["pages"])
-        }
+        pages = {page: memory[i * PAGE : (i + 1) * PAGE] for i, page in enumerate(data["pages"])}
         steps = [
-            Step(
-                s["title"], s["hart"], s["harts"], {int(k): v for k, v in s["words"].items()},
-                s["time"],
-            )  # fmt: skip
+            Step(s["title"], s["hart"], s["harts"], _by_address(s["words"]), s["time"])
             for s in data["steps"]
         ]
         return Case(

@@ -396,4 +396,3 @@ class Explorer:
         events, world.trace, world.watch = world.trace, None, None
         world.watching = False
         return events, text
-

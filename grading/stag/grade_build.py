@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from .errors import InfrastructureError
-from .grade_tree import BadSubmission
 from .grade_process import crowding, own_group
+from .grade_tree import BadSubmission
 from .verdict import plain
 
 ERRORS_SHOWN = 5

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import InfrastructureError
-from .labs import Lab, TestItem
 from .grade_process import ORDERS_FD, RESULTS_FD, crowding, own_group
+from .labs import Lab, TestItem
 from .verdict import plain
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -296,9 +296,7 @@ def decode(pc: int, word: int) -> Decoded:
             return _branch(pc, word, a, b)
         case 0x03 if funct != 7:
             size = 1 << (funct & 3)
-            return Decoded(
-                Kind.LOAD, "", rd, a, imm=_immediate(word), size=size, signed=funct < 4
-            )
+            return Decoded(Kind.LOAD, "", rd, a, imm=_immediate(word), size=size, signed=funct < 4)
         case 0x23 if funct < 4:
             imm = signed(word >> 25 << 5 | word >> 7 & 31, 12)
             return Decoded(Kind.STORE, "", 0, a, b, imm=imm, size=1 << funct)

@@ -74,8 +74,8 @@ from .model_translate import physical
 
 __all__ = [
     "BEGINS", "DONE", "MASK", "MODELS", "PAGE", "RETURN", "SATP", "SOFTWARE", "SPINS", "SSTATUS",
-    "STEPS_MAX", "STVEC", "SUPERVISOR", "TIMER", "USER", "VISIBLE", "WAITS", "Call", "Event", "Hart",
-    "KernelFault", "SharedWord", "World", "signed_result",
+    "STEPS_MAX", "STVEC", "SUPERVISOR", "TIMER", "USER", "VISIBLE", "WAITS", "Call", "Event",
+    "Hart", "KernelFault", "SharedWord", "World", "signed_result",
 ]  # fmt: skip
 
 MODELS = ("sc", "tso", "pso")
@@ -312,11 +312,11 @@ class World(State):
         somebody else to change one of the words that it has read. So does one
         that has read nothing else for many rounds, while it counts them."""
         x, reads, rounds = tuple(hart.x), hart.recent, 0
-        if before := hart.looped.get(hart.pc):
-            if before[1] == self.digest and before[2] == reads and reads:
-                rounds = before[3] + 1
+        before = hart.looped.get(hart.pc)
+        if before and reads and before[1:3] == (self.digest, reads):
+            rounds = before[3] + 1
         hart.counts = rounds == ROUNDS_MAX
-        if before is None or before[:2] != (x, self.digest) and not hart.counts:
+        if before is None or (before[:2] != (x, self.digest) and not hart.counts):
             hart.looped[hart.pc] = x, self.digest, reads, rounds
             hart.recent = ()
             return False

@@ -106,7 +106,7 @@ def _block(pc: int, words: tuple[int, ...], resumes: bool) -> Block:
     if used:
         body.insert(0, " M = w.memory; B = w.base; " + "; ".join(sorted(used)))
     scope: dict[str, Any] = {}
-    exec("def block(h, x, w, done):\n" + "\n".join(body), scope)  # noqa: S102
+    exec("def block(h, x, w, done):\n" + "\n".join(body), scope)
     return Block(
         scope["block"], tuple(counts), tuple(steps), tuple(places), len(words),
         len(steps) - 1 if jumps or not ends else len(steps) - 2, last if jumps else -1,

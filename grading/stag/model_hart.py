@@ -120,9 +120,9 @@ class Hart:
 
     __slots__ = (
         "accepts", "budget", "buffer", "counts", "csr", "deferred", "granted", "id", "index",
-        "looped", "mode", "pc", "point", "point_writes", "reach", "reach_alone", "reach_watched", "reads",
-        "recent", "reservation", "results", "status", "step", "steps", "timer", "tlb", "waits_at",
-        "writes", "x",
+        "looped", "mode", "pc", "point", "point_writes", "reach", "reach_alone", "reach_watched",
+        "reads", "recent", "reservation", "results", "status", "step", "steps", "timer", "tlb",
+        "waits_at", "writes", "x",
     )  # fmt: skip
 
     def __init__(self, index: int, hart_id: int) -> None:

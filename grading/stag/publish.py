@@ -28,9 +28,7 @@ def _plan(repository: Repository, branches: list[Branch]) -> list[Update]:
     return updates
 
 
-def _plan_base(
-    repository: Repository, branches: list[Branch], course: Repository
-) -> list[Update]:
+def _plan_base(repository: Repository, branches: list[Branch], course: Repository) -> list[Update]:
     """The same for the branches with the reference's earlier labs: each stands
     on its course branch."""
     updates = []
@@ -68,9 +66,7 @@ def _check_place(root: Path, out: Path) -> None:
         raise LabError(f"{out} is inside of this tree: give a folder outside, or in build/")
 
 
-def publish(
-    root: Path, out: Path, pages: dict[str, str], *, may_break: bool, say: Say
-) -> None:
+def publish(root: Path, out: Path, pages: dict[str, str], *, may_break: bool, say: Say) -> None:
     """Bring the repositories `out` and `out`-base up to date. `pages`: handouts,
     filled in, and their drawings, by path."""
     root, out = root.resolve(), out.resolve()

@@ -304,4 +304,3 @@ class Scene:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(case.dump(self, explorer, finding, test))
         return os.path.relpath(path)
-

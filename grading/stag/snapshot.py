@@ -49,7 +49,9 @@ class Snapshot:
                 system.hart_page(index) + system.symbols.struct("hart")["id"].offset
             )
             if system.harts.mode(hart_id) != SUPERVISOR:
-                raise StagError(f"hart {hart_id} is not in the kernel: {system.harts.where(hart_id)}")
+                raise StagError(
+                    f"hart {hart_id} is not in the kernel: {system.harts.where(hart_id)}"
+                )
             registers = tuple(system.remote.general_registers(hart_id))
             csr = {number: system.remote.register(hart_id, name) for name, number in CSRS.items()}
             states.append(HartState(hart_id, registers, csr))
@@ -83,7 +85,6 @@ class Snapshot:
             hart.csr = dict(state.csr)
             world.harts.append(hart)
         return world
-
 
 
 def describe_ending(world: World, hart: Hart, name: str, symbols: Symbols) -> str:
@@ -143,9 +144,7 @@ class KernelMemory:
         self.set_u64(va & -8, word | (value & 0xFFFFFFFF) << shift)
 
     def read(self, va: int, size: int) -> bytes:
-        data = b"".join(
-            self.u64(at).to_bytes(8, "little") for at in range(va & -8, va + size, 8)
-        )
+        data = b"".join(self.u64(at).to_bytes(8, "little") for at in range(va & -8, va + size, 8))
         return data[va & 7 :][:size]
 
     def string(self, va: int, limit: int = 200) -> str:

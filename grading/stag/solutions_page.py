@@ -99,7 +99,7 @@ def _names(jobs: list[Job]) -> str:
 
 def _list(title: str, lines: list[str], number: int) -> str:
     body = f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>" if lines else "<p>None.</p>"
-    return f'<h3>Lab {number}: {title}</h3>{body}'
+    return f"<h3>Lab {number}: {title}</h3>{body}"
 
 
 def _open(report: LabReport) -> str:
@@ -109,9 +109,7 @@ def _open(report: LabReport) -> str:
     same = []
     for group in report.same():
         test, message = told(group[0])
-        same.append(
-            f"{_names(group)}: <code>{escape(test)}</code>: {escape(first_line(message))}"
-        )
+        same.append(f"{_names(group)}: <code>{escape(test)}</code>: {escape(first_line(message))}")
     return (
         (_list("points no mutant can lose", never, number) if report.whole else "")
         + _list("tests nothing else backs up, and what only they catch", alone, number)

@@ -1,8 +1,8 @@
 """One booted kernel: the machine, its symbols, and what they say together.
 
-    with boot(MachineConfig(kernel)) as system:
-        system.run_to_prompt()
-        system.allocation().check()
+with boot(MachineConfig(kernel)) as system:
+    system.run_to_prompt()
+    system.allocation().check()
 """
 
 from __future__ import annotations

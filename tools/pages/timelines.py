@@ -125,9 +125,7 @@ def _fail(
     try:
         scene.explore(threads, oracle, models=[model])
     except ScheduleFailure as failure:
-        explorer = Explorer(
-            scene.world, threads, scene.resolve, lambda _: oracle(scene), model
-        )
+        explorer = Explorer(scene.world, threads, scene.resolve, lambda _: oracle(scene), model)
         finding = explorer.run(SWITCHES)
         assert isinstance(finding, Finding)
         events, _ = explorer.replay(finding.options)
