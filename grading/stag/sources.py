@@ -2,7 +2,8 @@
 
 The kernel's sources all have one form (.clang-format sees to that), so lines
 tell enough: a function of C ends with a brace at the start of a line, one of
-assembly with its `.size`. Put together again, the pieces are the file.
+assembly with its END (kernel/riscv/assembly.h). Put together again, the pieces
+are the file.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Item:
     lines: list[str]
     names: tuple[str, ...] = ()
     comment: list[str] = field(default_factory=list)
-    private: bool = False  # static, or an assembly function without .globl
+    private: bool = False  # static, or a PRIVATE_FUNCTION of assembly
     body: tuple[int, int] = (0, 0)  # the lines of a function that are its body
 
     def words(self) -> set[str]:
@@ -168,31 +169,28 @@ def _c_item(lines: list[str]) -> Item:
     return Item("variable", lines, tuple(names), private=private)
 
 
+_ASSEMBLY_FUNCTION = re.compile(r"(PRIVATE_)?FUNCTION\((\w+)\)$")
+
+
 def _assembly_end(lines: list[str], at: int) -> int:
     """One past the last line of the piece of assembly that begins at `at`."""
-    words = lines[at].split()
-    if words[0] == ".macro":
-        last = [".endm"]
-    elif words[0] == ".type":
-        last = [".size", words[1]]
-    elif words[0] == ".globl" and at + 1 < len(lines) and lines[at + 1].split()[:1] == [".type"]:
-        last = [".size", lines[at + 1].split()[1]]
+    if lines[at].split()[0] == ".macro":
+        last = "    .endm"
+    elif function := _ASSEMBLY_FUNCTION.match(lines[at]):
+        last = f"END({function[2]})"
     else:
         return at + 1
-    for end in range(at, len(lines)):
-        if lines[end].split()[: len(last)] == last:
-            return end + 1
-    raise SourceError(f"no {' '.join(last)}")
+    if last not in lines[at:]:
+        raise SourceError(f"no {last.strip()}")
+    return lines.index(last, at) + 1
 
 
 def _assembly_item(lines: list[str]) -> Item:
-    words = [line.split() for line in lines]
-    if words[0][0] == ".macro":
-        return Item("macro", lines, (words[0][1],), private=True)
-    type_ = next((w for w in words if w and w[0] == ".type"), None)
-    if type_ is None:
+    words = lines[0].split()
+    if words[0] == ".macro":
+        return Item("macro", lines, (words[1],), private=True)
+    function = _ASSEMBLY_FUNCTION.match(lines[0])
+    if function is None:
         return Item("other", lines)
-    name = type_[1].rstrip(",")
-    label = lines.index(f"{name}:")
-    private = words[0][0] != ".globl"
-    return Item("function", lines, (name,), private=private, body=(label + 1, len(lines) - 1))
+    private = function[1] is not None
+    return Item("function", lines, (function[2],), private=private, body=(1, len(lines) - 1))

@@ -11,13 +11,12 @@
  * others find their page by their id.
  */
 #include "asm_offsets.h"
+#include "assembly.h"
 #include "layout.h"
 
     .section .text.entry, "ax"
 
-    .globl _start
-    .type _start, @function
-_start:
+FUNCTION(_start)
     lla     t0, boot_begun
     li      t1, 1
     amoswap.w t1, t1, (t0)
@@ -55,7 +54,7 @@ _start:
     mv      a0, s1
     mv      a1, s2
     call    boot_main                   # does not return
-    .size _start, . - _start
+END(_start)
 
     .data
     .balign 4
@@ -65,10 +64,7 @@ boot_begun:
     .text
 
 /* Each other hart, once `harts` is complete. */
-    .globl hart_start
-    .type hart_start, @function
-    .balign 4
-hart_start:
+FUNCTION(hart_start)
     csrw    sie, zero
     csrci   sstatus, 2
     lla     t0, boot_trap
@@ -92,13 +88,11 @@ hart_start:
     csrw    stvec, t0
     ld      a0, HART_KERNEL_SATP(s1)
     j       hart_enter
-    .size hart_start, . - hart_start
+END(hart_start)
 
 /* void hart_enter(uint64_t kernel_satp): on this hart's own table and stack,
  * into hart_main. */
-    .globl hart_enter
-    .type hart_enter, @function
-hart_enter:
+FUNCTION(hart_enter)
     sfence.vma
     csrw    satp, a0
     sfence.vma
@@ -107,15 +101,13 @@ hart_enter:
     li      sp, HART_STACK_TOP
     li      s0, 0
     call    hart_main                   # does not return
-    .size hart_enter, . - hart_enter
+END(hart_enter)
 
 /* A trap before the hart has its own table: a bug, told through the firmware. */
-    .type boot_trap, @function
-    .balign 4
-boot_trap:
+PRIVATE_FUNCTION(boot_trap)
     lla     sp, boot_stack + HART_STACK_SIZE
     csrr    a0, scause
     csrr    a1, sepc
     csrr    a2, stval
     call    boot_trapped                # does not return
-    .size boot_trap, . - boot_trap
+END(boot_trap)

@@ -1,6 +1,8 @@
 /*
  * The jump high: from physical addresses to the image's virtual ones.
  */
+#include "assembly.h"
+
     .text
 
 /*
@@ -10,13 +12,11 @@
  * image's virtual address, with sp moved likewise. The table maps this code at
  * its physical address too: satp and pc can't change in one instruction.
  */
-    .globl paging_on
-    .type paging_on, @function
-paging_on:
+FUNCTION(paging_on)
     sfence.vma
     csrw    satp, a0
     sfence.vma
     add     sp, sp, a1
     add     ra, ra, a1
     ret
-    .size paging_on, . - paging_on
+END(paging_on)

@@ -2,14 +2,13 @@
  * Clearing and copying whole pages, unrolled: 64 words a turn, so that the
  * loop costs next to nothing beside the stores.
  */
+#include "assembly.h"
 #include "layout.h"
 
     .text
 
 /* void page_zero(void *page) */
-    .globl page_zero
-    .type page_zero, @function
-page_zero:
+FUNCTION(page_zero)
     li      t0, PAGE_SIZE
     add     t0, a0, t0
 1:
@@ -21,12 +20,10 @@ page_zero:
     addi    a0, a0, 512
     bne     a0, t0, 1b
     ret
-    .size page_zero, . - page_zero
+END(page_zero)
 
 /* void page_copy(void *to, const void *from) */
-    .globl page_copy
-    .type page_copy, @function
-page_copy:
+FUNCTION(page_copy)
     li      t0, PAGE_SIZE
     add     t0, a0, t0
 1:
@@ -42,7 +39,7 @@ page_copy:
     addi    a1, a1, 512
     bne     a0, t0, 1b
     ret
-    .size page_copy, . - page_copy
+END(page_copy)
 
 /*
  * Products and quotients: the machine has neither instruction, and the
@@ -51,9 +48,7 @@ page_copy:
  */
 
 /* uint64_t __muldi3(uint64_t a, uint64_t b): shift and add. */
-    .globl __muldi3
-    .type __muldi3, @function
-__muldi3:
+FUNCTION(__muldi3)
     mv      a2, a0
     li      a0, 0
 1:
@@ -65,13 +60,11 @@ __muldi3:
     srli    a1, a1, 1
     bnez    a1, 1b
     ret
-    .size __muldi3, . - __muldi3
+END(__muldi3)
 
 /* uint64_t __udivdi3(uint64_t a, uint64_t b): restoring division, bit by bit.
  * Leaves the remainder in a1. */
-    .globl __udivdi3
-    .type __udivdi3, @function
-__udivdi3:
+FUNCTION(__udivdi3)
     mv      a2, a1
     li      a1, 0
     li      a3, 64
@@ -87,14 +80,12 @@ __udivdi3:
     addi    a3, a3, -1
     bnez    a3, 1b
     ret
-    .size __udivdi3, . - __udivdi3
+END(__udivdi3)
 
 /* uint64_t __umoddi3(uint64_t a, uint64_t b) */
-    .globl __umoddi3
-    .type __umoddi3, @function
-__umoddi3:
+FUNCTION(__umoddi3)
     mv      t0, ra
     jal     __udivdi3
     mv      a0, a1
     jr      t0
-    .size __umoddi3, . - __umoddi3
+END(__umoddi3)

@@ -4,6 +4,8 @@
  * Other than the reference: it jumps to the high half at once, and moves ra and
  * sp from there.
  */
+#include "assembly.h"
+
     .text
 
 /*
@@ -13,9 +15,7 @@
  * image's virtual address, with sp moved likewise. The table maps this code at
  * its physical address too: satp and pc can't change in one instruction.
  */
-    .globl paging_on
-    .type paging_on, @function
-paging_on:
+FUNCTION(paging_on)
     lla     t0, high
     add     t0, t0, a1
     fence   rw, rw
@@ -27,4 +27,4 @@ high:
     add     ra, ra, a1
     add     sp, sp, a1
     jr      ra
-    .size paging_on, . - paging_on
+END(paging_on)

@@ -4,6 +4,8 @@
  * Other than the reference: the address to return to is made before the jump,
  * and sp is moved first.
  */
+#include "assembly.h"
+
     .text
 
 /*
@@ -13,9 +15,7 @@
  * image's virtual address, with sp moved likewise. The table maps this code at
  * its physical address too: satp and pc can't change in one instruction.
  */
-    .globl paging_on
-    .type paging_on, @function
-paging_on:
+FUNCTION(paging_on)
     add     t1, ra, a1
     add     sp, sp, a1
     sfence.vma
@@ -24,4 +24,4 @@ paging_on:
     fence.i
     mv      ra, t1
     ret
-    .size paging_on, . - paging_on
+END(paging_on)

@@ -1,6 +1,8 @@
 /*
  * The jump high: from physical addresses to the image's virtual ones.
  */
+#include "assembly.h"
+
     .text
 
 /*
@@ -10,13 +12,11 @@
  * image's virtual address, with sp moved likewise. The table maps this code at
  * its physical address too: satp and pc can't change in one instruction.
  */
-    .globl paging_on
-    .type paging_on, @function
-paging_on:
+FUNCTION(paging_on)
     sfence.vma                          # the stores to the table come before all walks
     csrw    satp, a0                    # from here on fetched by way of the identity map
     sfence.vma                          # and nothing that was remembered before is used
     add     sp, sp, a1
     add     ra, ra, a1
     ret                                 # to the image's address
-    .size paging_on, . - paging_on
+END(paging_on)

@@ -9,6 +9,7 @@
  * hart page and executor page are mapped in the kernel's only.
  */
 #include "asm_offsets.h"
+#include "assembly.h"
 #include "layout.h"
 
 /* Offset of x\n in an executor page. */
@@ -131,39 +132,28 @@
     .text
 
 /* stvec: a trap from user mode, registers all the executor's. */
-    .globl trap_entry
-    .type trap_entry, @function
-    .balign 4
-trap_entry:
+FUNCTION(trap_entry)
     enter   0
-    .size trap_entry, . - trap_entry
+END(trap_entry)
 
 /* void trap_exit(struct executor *executor): resume it. */
-    .globl trap_exit
-    .type trap_exit, @function
-trap_exit:
+FUNCTION(trap_exit)
     leave   0
-    .size trap_exit, . - trap_exit
+END(trap_exit)
 
 /* The same two for hardware without address space numbers: whatever is written
  * to satp, all translations go. */
-    .globl trap_entry_flushing
-    .type trap_entry_flushing, @function
-    .balign 4
-trap_entry_flushing:
+FUNCTION(trap_entry_flushing)
     enter   1
-    .size trap_entry_flushing, . - trap_entry_flushing
+END(trap_entry_flushing)
 
-    .globl trap_exit_flushing
-    .type trap_exit_flushing, @function
-trap_exit_flushing:
+FUNCTION(trap_exit_flushing)
     leave   1
-    .size trap_exit_flushing, . - trap_exit_flushing
+END(trap_exit_flushing)
 
 /* A trap in the kernel: registers to the emergency stack, as sp may be what is
  * wrong. t0 = 0, sscratch = the kernel's t0. */
-    .type trap_from_kernel, @function
-trap_from_kernel:
+PRIVATE_FUNCTION(trap_from_kernel)
     li      t0, EMERGENCY_STACK_TOP - FRAME_SIZE
     .irp    n, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
     sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
@@ -185,4 +175,4 @@ trap_from_kernel:
     mv      sp, t0
     mv      a0, t0
     j       panic_trap
-    .size trap_from_kernel, . - trap_from_kernel
+END(trap_from_kernel)

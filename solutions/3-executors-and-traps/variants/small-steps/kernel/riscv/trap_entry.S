@@ -9,6 +9,7 @@
  * hart page and executor page are mapped in the kernel's only.
  */
 #include "asm_offsets.h"
+#include "assembly.h"
 #include "layout.h"
 
 /* Offset of x\n in an executor page. */
@@ -21,13 +22,8 @@
 
 /* stvec: a trap from user mode, registers all the executor's. One code for all
  * hardware: where there are address space numbers it flushes more than it need. */
-    .globl trap_entry
-    .type trap_entry, @function
-    .globl trap_entry_flushing
-    .type trap_entry_flushing, @function
-    .balign 4
-trap_entry:
-trap_entry_flushing:
+FUNCTION(trap_entry)
+FUNCTION(trap_entry_flushing)
     csrrw   t0, sscratch, t0            # t0 = kernel satp, sscratch = user's t0
     beqz    t0, trap_from_kernel
     csrw    satp, t0
@@ -66,17 +62,13 @@ trap_entry_flushing:
 3:
     call    shootdown_publish
     sd      zero, HART_SWITCHED(tp)     # all are loaded, switched or not
-    .size trap_entry, . - trap_entry
-    .size trap_entry_flushing, . - trap_entry_flushing
+END(trap_entry)
+END(trap_entry_flushing)
     /* falls through */
 
 /* void trap_exit(struct executor *executor): resume it. */
-    .globl trap_exit
-    .type trap_exit, @function
-    .globl trap_exit_flushing
-    .type trap_exit_flushing, @function
-trap_exit:
-trap_exit_flushing:
+FUNCTION(trap_exit)
+FUNCTION(trap_exit_flushing)
     mv      sp, a0                      # no stack from here on
     ld      t0, EXECUTOR_PC(sp)
     csrw    sepc, t0
@@ -95,13 +87,12 @@ trap_exit_flushing:
     sfence.vma
     csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
     sret
-    .size trap_exit, . - trap_exit
-    .size trap_exit_flushing, . - trap_exit_flushing
+END(trap_exit)
+END(trap_exit_flushing)
 
 /* A trap in the kernel: registers to the emergency stack, as sp may be what is
  * wrong. t0 = 0, sscratch = the kernel's t0. */
-    .type trap_from_kernel, @function
-trap_from_kernel:
+PRIVATE_FUNCTION(trap_from_kernel)
     li      t0, EMERGENCY_STACK_TOP - FRAME_SIZE
     .irp    n, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
     sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
@@ -123,4 +114,4 @@ trap_from_kernel:
     mv      sp, t0
     mv      a0, t0
     j       panic_trap
-    .size trap_from_kernel, . - trap_from_kernel
+END(trap_from_kernel)
