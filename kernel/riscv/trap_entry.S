@@ -17,22 +17,21 @@
 
     .text
 
-/* From the saved t0 on: the other registers to the executor's page, through C,
- * and to the registers and the table of whoever runs now. t0 = the page,
- * sscratch = the user's t0. */
-    .macro  save_call_restore
-    sd      ra, X(1)(t0)
-    sd      sp, X(2)(t0)
-    sd      gp, X(3)(t0)
-    sd      tp, X(4)(t0)
+/* A trap from user mode: the registers to the executor's page, through C, and
+ * to the registers and the table of whoever runs then. `flush` is an instruction
+ * to follow each write of satp, or nothing. */
+    .macro  take_trap flush
+    csrrw   t0, sscratch, t0            # t0 = kernel satp, sscratch = user's t0
+    beqz    t0, trap_from_kernel
+    csrw    satp, t0                    # the hart page appears
+    \flush
+    li      t0, HART_PAGE
+    ld      t0, HART_EXECUTOR(t0)
     sd      t1, X(6)(t0)
     csrr    t1, sscratch                # the user's t0
     sd      t1, X(5)(t0)
     csrw    sscratch, zero              # from here on a trap is a bug
-    .irp    n, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19
-    sd      x\n, X(\n)(t0)
-    .endr
-    .irp    n, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp    n, 1,2,3,4,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     sd      x\n, X(\n)(t0)
     .endr
     li      tp, HART_PAGE
@@ -61,96 +60,65 @@
     sd      zero, HART_SWITCHED(tp)
     restore_kept
 4:
-    restore_others
-    exchange_satp
-    .endm
-
-/* What has piled up to be freed. Behind the sret, out of the way. */
-    .macro  reap_first
-5:
+    enter_user \flush
+5:                                      # behind the sret, out of the way
     call    trap_reap                   # executor -> executor to resume
     j       3b
     .endm
 
 /* The registers that a C function keeps for its caller. */
     .macro  restore_kept
-    .irp    n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27
+    .irp    n, 8,9,18,19,20,21,22,23,24,25,26,27
     ld      x\n, X(\n)(a0)
     .endr
     .endm
 
-/* pc, and all other registers; sscratch is set up for the exchange. */
-    .macro  restore_others
+/* pc, and all other registers. From the exchange of satp on the executor's page
+ * is not mapped: registers alone. */
+    .macro  enter_user flush
     ld      t0, EXECUTOR_PC(a0)
     csrw    sepc, t0
     ld      t0, EXECUTOR_SATP(a0)
     csrw    sscratch, t0
-    .irp    n, 1, 2, 3, 4, 6, 7, 11, 12, 13, 14, 15, 16, 17, 28, 29, 30, 31
+    .irp    n, 1,2,3,4,6,7,11,12,13,14,15,16,17,28,29,30,31
     ld      x\n, X(\n)(a0)
     .endr
     ld      t0, X(5)(a0)
     ld      a0, X(10)(a0)
-    .endm
-
-/* Into user mode. From the exchange of satp on the executor's page is not
- * mapped: registers alone. */
-    .macro  exchange_satp
     csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
     csrrw   t0, satp, t0                # t0 = kernel satp, user table installed
     csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
+    \flush
+    sret
     .endm
 
 /* stvec: a trap from user mode, registers all the executor's. */
 FUNCTION(trap_entry)
-    csrrw   t0, sscratch, t0            # t0 = kernel satp, sscratch = user's t0
-    beqz    t0, trap_from_kernel
-    csrw    satp, t0                    # the hart page appears
-    li      t0, HART_PAGE
-    ld      t0, HART_EXECUTOR(t0)
-    save_call_restore
-    sret
-    reap_first
+    take_trap
 END(trap_entry)
 
 /* void trap_exit(struct executor *executor): resume it. */
 FUNCTION(trap_exit)
     restore_kept
-    restore_others
-    exchange_satp
-    sret
+    enter_user
 END(trap_exit)
 
 /* The same two for hardware without address space numbers: whatever is written
  * to satp, all translations go. */
 FUNCTION(trap_entry_flushing)
-    csrrw   t0, sscratch, t0
-    beqz    t0, trap_from_kernel
-    csrw    satp, t0
-    sfence.vma
-    li      t0, HART_PAGE
-    ld      t0, HART_EXECUTOR(t0)
-    save_call_restore
-    sfence.vma
-    sret
-    reap_first
+    take_trap sfence.vma
 END(trap_entry_flushing)
 
 FUNCTION(trap_exit_flushing)
     restore_kept
-    restore_others
-    exchange_satp
-    sfence.vma
-    sret
+    enter_user sfence.vma
 END(trap_exit_flushing)
 
 /* A trap in the kernel: registers to the emergency stack, as sp may be what is
  * wrong. t0 = 0, sscratch = the kernel's t0. */
 PRIVATE_FUNCTION(trap_from_kernel)
     li      t0, EMERGENCY_STACK_TOP - FRAME_SIZE
-    .irp    n, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
-    sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
-    .endr
-    .irp    n, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp    n, 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
     .endr
     csrr    t1, sscratch

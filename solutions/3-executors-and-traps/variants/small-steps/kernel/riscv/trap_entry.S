@@ -94,10 +94,7 @@ END(trap_exit_flushing)
  * wrong. t0 = 0, sscratch = the kernel's t0. */
 PRIVATE_FUNCTION(trap_from_kernel)
     li      t0, EMERGENCY_STACK_TOP - FRAME_SIZE
-    .irp    n, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
-    sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
-    .endr
-    .irp    n, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    .irp    n, 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     sd      x\n, (FRAME_X + 8 * (\n - 1))(t0)
     .endr
     csrr    t1, sscratch
