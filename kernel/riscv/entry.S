@@ -27,15 +27,11 @@ FUNCTION(_start)
     csrw    stvec, t0
     mv      s1, a0
     mv      s2, a1
-    lla     t0, bss_start
-    lla     t1, bss_end
+    lla     a0, bss_start
+    lla     s3, bss_end
 1:
-    sd      zero, 0(t0)
-    sd      zero, 8(t0)
-    sd      zero, 16(t0)
-    sd      zero, 24(t0)
-    addi    t0, t0, 32
-    bltu    t0, t1, 1b
+    call    page_zero                   # a0 = where the next page begins
+    bltu    a0, s3, 1b
     lla     sp, boot_stack + HART_STACK_SIZE
     lla     gp, global_page
     lla     tp, boot_hart

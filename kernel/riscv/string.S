@@ -7,7 +7,7 @@
 
     .text
 
-/* void page_zero(void *page) */
+/* void page_zero(void *page): leaves in a0 where the page ends (entry.S). */
 FUNCTION(page_zero)
     li      t0, PAGE_SIZE
     add     t0, a0, t0
@@ -28,12 +28,10 @@ FUNCTION(page_copy)
     add     t0, a0, t0
 1:
     .set offset, 0
-    .rept 32
+    .rept 64
     ld      t1, offset(a1)
-    ld      t2, offset + 8(a1)
     sd      t1, offset(a0)
-    sd      t2, offset + 8(a0)
-    .set offset, offset + 16
+    .set offset, offset + 8
     .endr
     addi    a0, a0, 512
     addi    a1, a1, 512
