@@ -39,9 +39,7 @@ FUNCTION(_start)
     lla     a0, _start
     mv      a1, s2
     call    boot_table_make             # a0 = satp of the first table
-    lla     t0, _start
-    li      a1, KERNEL_IMAGE
-    sub     a1, a1, t0                  # image address - physical address
+    ld      a1, image_offset
     call    paging_on
     lla     t0, boot_trap               # and now these are image addresses
     csrw    stvec, t0
@@ -66,19 +64,15 @@ FUNCTION(hart_start)
     lla     t0, boot_trap
     csrw    stvec, t0
     lla     t0, harts
-    lla     t1, linear_offset
-    ld      t1, 0(t1)
+    ld      t1, linear_offset
 1:
     ld      s1, 0(t0)                   # a hart page in the linear map
     addi    t0, t0, 8
     sub     t2, s1, t1
     ld      t2, HART_ID(t2)
     bne     t2, a0, 1b
-    lla     t0, boot_satp
-    ld      a0, 0(t0)
-    lla     t0, _start
-    li      a1, KERNEL_IMAGE
-    sub     a1, a1, t0
+    ld      a0, boot_satp
+    ld      a1, image_offset
     call    paging_on
     lla     t0, boot_trap
     csrw    stvec, t0
