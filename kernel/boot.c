@@ -26,7 +26,7 @@
 /* Called by, or calling, entry.S. */
 void boot_main(uint64_t hart_id, uint64_t tree_address);
 void boot_trapped(uint64_t cause, uint64_t pc, uint64_t address);
-void hart_start(void);
+void _start(void);
 void hart_enter(uint64_t kernel_satp);
 void hart_main(void);
 
@@ -138,7 +138,7 @@ static void boot_finish(void) {
     print("\nStag: %lu hart%s, %lu MiB, Sv%s\n", hart_count, hart_count == 1 ? "" : "s",
           info_page->pages_total >> (20 - PAGE_SHIFT), page_table_levels == 3 ? "39" : "48");
     for (uint64_t i = 1; i < hart_count; i++) {
-        int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(hart_start));
+        int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(_start));
         if (error != 0) stop("hart %lu does not start: SBI error %ld", harts[i]->id, error);
     }
     first_program_start();

@@ -2,13 +2,13 @@
  * The first instructions: of the hart that boots, and of each other hart.
  *
  * The firmware enters with the MMU off, the hart's id in a0, in a1 the address
- * of the devicetree (_start). The image may have been loaded at any physical
- * address: until paging is on, all addresses are formed relative to the pc.
+ * of the devicetree. The image may have been loaded at any physical address:
+ * until paging is on, all addresses are formed relative to the pc.
  *
  * OpenSBI before 1.2 publishes that a hart is to start before it writes where:
- * a hart that was asked to start at hart_start may come to _start instead, and
- * in a1 there may be anything. So only the first hart at _start boots, and the
- * others find their page by their id.
+ * a hart that is asked to start elsewhere may come to _start all the same, and
+ * in a1 there may be anything. So all begin at _start; only the first to come
+ * boots, and the others find their page by their id.
  */
 #include "asm_offsets.h"
 #include "assembly.h"
@@ -17,14 +17,14 @@
     .section .text.entry, "ax"
 
 FUNCTION(_start)
-    lla     t0, boot_begun
-    li      t1, 1
-    amoswap.w t1, t1, (t0)
-    bnez    t1, hart_start
     csrw    sie, zero
     csrci   sstatus, 2                  # SIE: never set in the kernel
     lla     t0, boot_trap
     csrw    stvec, t0
+    lla     t0, boot_begun
+    li      t1, 1
+    amoswap.w t1, t1, (t0)
+    bnez    t1, hart_start
     mv      s1, a0
     mv      s2, a1
     lla     a0, bss_start
@@ -58,11 +58,7 @@ boot_begun:
     .text
 
 /* Each other hart, once `harts` is complete. */
-FUNCTION(hart_start)
-    csrw    sie, zero
-    csrci   sstatus, 2
-    lla     t0, boot_trap
-    csrw    stvec, t0
+PRIVATE_FUNCTION(hart_start)
     lla     t0, harts
     ld      t1, linear_offset
 1:

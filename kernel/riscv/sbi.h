@@ -8,8 +8,8 @@
  * call. Works before the MMU is on. */
 void sbi_put(char c);
 
-/* Start a hart at `entry`, its id in a0, the MMU off (entry.S: it may come to
- * _start instead). Returns 0 or a negative SBI error. */
+/* Start a hart at `entry`, its id in a0, the MMU off. Returns 0 or a negative SBI
+ * error. */
 int64_t sbi_hart_start(uint64_t hart_id, phys_t entry);
 
 /* Raise the timer interrupt of this hart when `time` reaches `at`; take back
