@@ -86,13 +86,11 @@ void kernel_table_init(bool sv48) {
     map_device(machine_description.plic, machine_description.plic_size);
     map_device(machine_description.power, 4);
 
-    pte_t image = upper_table(template)->entries[level_index(KERNEL_IMAGE, LEVEL_1_GIB)];
+    user_image_entry = upper_table(template)->entries[level_index(KERNEL_IMAGE, LEVEL_1_GIB)];
     if (sv48) {
         struct page_table *image_alone = new_table();
-        image_alone->entries[level_index(KERNEL_IMAGE, LEVEL_1_GIB)] = image;
+        image_alone->entries[level_index(KERNEL_IMAGE, LEVEL_1_GIB)] = user_image_entry;
         user_image_entry = pte_make(phys_from_linear(image_alone), PTE_V);
-    } else {
-        user_image_entry = image;
     }
 
     /* A mode that the machine does not have leaves satp as it was. */
