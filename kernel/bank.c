@@ -11,25 +11,16 @@ uint64_t bank_count;
 
 static struct bank other_banks[BANKS_MAX];
 
-/* The part of a bank of `size` bytes that its allocation table takes: 8 bytes
- * for each page that follows. */
-static uint64_t table_size(uint64_t size) {
-    uint64_t pages = size >> PAGE_SHIFT;
-    return round_up(pages * sizeof(uint64_t), PAGE_SIZE);
-}
-
 static void bank_add(uint64_t start, uint64_t end) {
-    /* Fewer than two pages have no room for a table and a page. */
+    /* Nothing, or fewer than two pages: no room for a table and a page. */
     if (end < start + 2 * PAGE_SIZE) return;
     if (bank_count == BANKS_MAX) panic("bank: more than %u separate pieces of RAM", BANKS_MAX);
     uint64_t linear = (uint64_t)linear_from_phys(phys(start));
-    uint64_t table = table_size(end - start);
+    uint64_t table = round_up((end - start) / PAGE_SIZE * sizeof(uint64_t), PAGE_SIZE);
     struct bank *bank = &other_banks[bank_count];
-    *bank = (struct bank){
-        .base = linear + table,
-        .entries = (uint64_t *)linear,
-        .size = end - start - table,
-    };
+    bank->base = linear + table;
+    bank->entries = (uint64_t *)linear;
+    bank->size = end - start - table;
     banks[bank_count++] = bank;
 }
 
@@ -39,10 +30,10 @@ void bank_discover(const struct range *ram, uint64_t ram_count, const struct ran
         uint64_t start = ram[i].start;
         for (uint64_t j = 0; j < taken_count; j++) {
             if (taken[j].end <= start || taken[j].start >= ram[i].end) continue;
-            if (taken[j].start > start) bank_add(start, taken[j].start);
+            bank_add(start, taken[j].start);
             start = taken[j].end;
         }
-        if (start < ram[i].end) bank_add(start, ram[i].end);
+        bank_add(start, ram[i].end);
     }
     if (bank_count == 0) panic("bank: no RAM is left for the page allocator");
     uint64_t largest = 0;
@@ -53,26 +44,25 @@ void bank_discover(const struct range *ram, uint64_t ram_count, const struct ran
     banks[largest] = &global()->main_bank;
 }
 
-/* The last bank whose key, as told by `key`, is not above `address`. */
-static struct bank *bank_search(uint64_t address, bool by_entry) {
+/* The only bank that may have `address` in it, in its table or its pages. */
+static struct bank *bank_search(uint64_t address) {
     uint64_t low = 0, high = bank_count;
-    while (low < high) {
+    while (high - low > 1) {
         uint64_t middle = (low + high) / 2;
-        struct bank *bank = banks[middle];
-        if ((by_entry ? (uint64_t)bank->entries : bank->base) <= address)
-            low = middle + 1;
-        else
+        if (address < (uint64_t)banks[middle]->entries)
             high = middle;
+        else
+            low = middle;
     }
-    return low == 0 ? NULL : banks[low - 1];
+    return banks[low];
 }
 
 struct bank *bank_of_page(uint64_t page) {
-    struct bank *bank = bank_search(page, false);
-    return bank != NULL && page - bank->base < bank->size ? bank : NULL;
+    struct bank *bank = bank_search(page);
+    return page - bank->base < bank->size ? bank : NULL;
 }
 
 struct bank *bank_of_entry(const uint64_t *entry) {
-    struct bank *bank = bank_search((uint64_t)entry, true);
-    return bank != NULL && entry < bank->entries + (bank->size >> PAGE_SHIFT) ? bank : NULL;
+    struct bank *bank = bank_search((uint64_t)entry);
+    return (uint64_t)(entry - bank->entries) < bank->size >> PAGE_SHIFT ? bank : NULL;
 }
