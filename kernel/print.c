@@ -3,16 +3,11 @@
  */
 #include "print.h"
 #include "console.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "string.h"
 
 static void print_string(const char *text, unsigned width) {
-    for (; *text != 0; text++) {
-        console_put(*text);
-        width -= width > 0;
-    }
-    while (width-- > 0) console_put(' ');
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length || i < width; i++) console_put(i < length ? text[i] : ' ');
 }
 
 static void print_number(uint64_t number, unsigned base, unsigned width, char pad) {
@@ -37,21 +32,18 @@ void vprint(const char *format, va_list arguments) {
         unsigned width = 0;
         for (; *format >= '0' && *format <= '9'; format++)
             width = width * 10 + (unsigned)(*format - '0');
-        bool is_long = *format == 'l';
-        format += is_long;
+        bool is_long = *format == 'l' || *format == 'p';
+        if (*format == 'l') format++;
         if (*format == 's') {
             print_string(va_arg(arguments, const char *), width);
         } else if (*format == 'c') {
             console_put((char)va_arg(arguments, int));
-        } else if (*format == 'p') {
-            console_put('0');
-            console_put('x');
-            print_number((uint64_t)va_arg(arguments, void *), 16, 0, '0');
         } else if (*format == 'd') {
             int64_t number = is_long ? va_arg(arguments, long) : va_arg(arguments, int);
             if (number < 0) console_put('-');
             print_number(number < 0 ? -(uint64_t)number : (uint64_t)number, 10, width, pad);
-        } else if (*format == 'u' || *format == 'x') {
+        } else if (*format == 'u' || *format == 'x' || *format == 'p') {
+            if (*format == 'p') print_string("0x", 0);
             uint64_t number =
                 is_long ? va_arg(arguments, unsigned long) : va_arg(arguments, unsigned);
             print_number(number, *format == 'u' ? 10 : 16, width, pad);
