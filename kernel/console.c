@@ -65,12 +65,10 @@ void console_forget(struct executor *reader) {
 }
 
 void console_interrupt(void) {
-    bool came = false;
     lock_acquire(&console_lock, LOCK_CONSOLE);
     for (char c; uart_get(&c);) {
         if (ring_in - ring_out < RING_SIZE) ring[ring_in++ % RING_SIZE] = c;
-        came = true;
     }
-    if (came && ring_reader != NULL) executor_unpark(ring_reader, EVENT_CONSOLE);
+    if (ring_in != ring_out && ring_reader != NULL) executor_unpark(ring_reader, EVENT_CONSOLE);
     lock_release(&console_lock, LOCK_CONSOLE);
 }
