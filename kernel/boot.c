@@ -70,22 +70,6 @@ static void find_banks(void) {
     bank_discover(machine->ram, machine->ram_count, taken, count + 1);
 }
 
-/* The boot hart comes first. One that the devicetree does not tell of would
- * run code for somebody else. */
-static void order_harts(uint64_t boot_id) {
-    struct machine_description *machine = &machine_description;
-    for (uint64_t i = 0; i < machine->hart_count; i++) {
-        if (machine->hart_ids[i] != boot_id) continue;
-        uint64_t context = machine->plic_contexts[i];
-        machine->hart_ids[i] = machine->hart_ids[0];
-        machine->plic_contexts[i] = machine->plic_contexts[0];
-        machine->hart_ids[0] = boot_id;
-        machine->plic_contexts[0] = context;
-        return;
-    }
-    stop("devicetree: hart %lu boots, but is not in it", boot_id);
-}
-
 /* A hart's page, its stack and its table. */
 static void make_hart(uint64_t index, phys_t page, phys_t stack_low, phys_t stack_high) {
     struct hart *hart = linear_from_phys(page);
@@ -116,10 +100,9 @@ static void make_harts(void) {
 void boot_main(uint64_t hart_id, uint64_t tree_address) {
     if (tree_address == 0 || tree_address % 8 != 0)
         stop("devicetree: the firmware gave none (its address is 0x%lx)", tree_address);
-    devicetree_read((const void *)(BOOT_TREE_MAP + tree_address % (1ul << 30)));
+    devicetree_read((const void *)(BOOT_TREE_MAP + tree_address % (1ul << 30)), hart_id);
     const struct machine_description *machine = &machine_description;
     hart_count = machine->hart_count;
-    order_harts(hart_id);
     linear_offset = LINEAR_MAP - round_down(machine->ram[0].start, 1ul << 30);
     boot_table_add_linear(machine->ram, machine->ram_count);
     find_banks();

@@ -16,14 +16,13 @@ struct machine_description {
     bool reserved_no_map[RANGES_MAX];  /* … that may not even be mapped */
     uint64_t reserved_count;
 
-    uint64_t hart_ids[HARTS_MAX];
-    uint64_t plic_contexts[HARTS_MAX]; /* of each hart's supervisor mode */
+    uint64_t hart_ids[HARTS_MAX]; /* the boot hart comes first */
     uint64_t hart_count;
     uint64_t timebase; /* ticks of `time` a second */
 
     /* Physical addresses; 0: there is none. */
     uint64_t uart, uart_interrupt;
-    uint64_t plic, plic_size;
+    uint64_t plic, plic_size, plic_context; /* of the boot hart's supervisor mode */
     uint64_t rtc;
     uint64_t power;
 
@@ -36,6 +35,7 @@ extern struct machine_description machine_description;
 /*
  * Read the devicetree at `tree` into machine_description. Whatever the kernel
  * can't do without, and whatever makes no sense, stops the machine with a line
- * that says so.
+ * that says so. So does a boot hart that is not in it: it would run code for
+ * somebody else.
  */
-void devicetree_read(const void *tree);
+void devicetree_read(const void *tree, uint64_t boot_hart);
