@@ -59,15 +59,8 @@ static void find_banks(void) {
     struct range image = {phys_from_image((void *)KERNEL_IMAGE).raw,
                           phys_from_image(image_end).raw};
     check_image_in_ram(image);
-    struct range taken[RANGES_MAX + 1];
-    uint64_t count = 0;
-    while (count < machine->reserved_count && machine->reserved[count].start < image.start) {
-        taken[count] = machine->reserved[count];
-        count++;
-    }
-    taken[count] = image;
-    for (; count < machine->reserved_count; count++) taken[count + 1] = machine->reserved[count];
-    bank_discover(machine->ram, machine->ram_count, taken, count + 1);
+    devicetree_reserve(image, false);
+    bank_discover(machine->ram, machine->ram_count, machine->reserved, machine->reserved_count);
 }
 
 /* A hart's page, its stack and its table. */

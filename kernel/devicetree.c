@@ -130,7 +130,7 @@ static void read_memory(const struct node *node) {
     }
 }
 
-static void reserve(struct range range, bool no_map) {
+void devicetree_reserve(struct range range, bool no_map) {
     if (range.end <= range.start) return;
     range.start = round_down(range.start, PAGE_SIZE);
     range.end = round_up(range.end, PAGE_SIZE);
@@ -184,7 +184,7 @@ static void read_node(const struct node *node) {
     } else if (property_has(type, "cpu")) {
         read_hart(node);
     } else if (string_equal(node->parent->name, "reserved-memory")) {
-        reserve(node_range(node), property_get(node, "no-map").value != NULL);
+        devicetree_reserve(node_range(node), property_get(node, "no-map").value != NULL);
     } else if (string_equal(node->name, "chosen")) {
         read_bootargs(property_get(node, "bootargs"));
     } else if (property_has(compatible, "riscv,cpu-intc")) {
@@ -281,7 +281,7 @@ void devicetree_read(const void *address, uint64_t hart) {
     while (reserved.size >= 16) {
         uint64_t start = take_number(&reserved, 2), size = take_number(&reserved, 2);
         if (size == 0) break;
-        reserve((struct range){start, start + size}, false);
+        devicetree_reserve((struct range){start, start + size}, false);
     }
     struct node above_root = {.name = "", .properties = structure};
     walk(&above_root, 0);
