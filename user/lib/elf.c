@@ -10,9 +10,6 @@
 #include "string.h"
 #include <stdbool.h>
 
-_Static_assert(sizeof(struct elf_header) == 64, "as in the ELF standard");
-_Static_assert(sizeof(struct elf_segment) == 56, "as in the ELF standard");
-
 /* `length` bytes at `offset` lie within `size`. */
 static bool within(uint64_t offset, uint64_t length, uint64_t size) {
     return length <= size && offset <= size - length;
