@@ -21,37 +21,38 @@ static void must(int error, const char *what) {
     if (error != 0) stop("first program: %s: error %d", what, -error);
 }
 
-/* Map one page of a segment, filled from the file as far as that goes. */
-static void load_page(struct space *space, const struct elf_segment *segment, uint64_t va) {
-    char *page = page_alloc();
-    if (page == NULL) stop("first program: not enough RAM");
-    /* The part of the page that the file fills. */
-    uint64_t from = va < segment->address ? segment->address : va;
-    uint64_t end = segment->address + segment->file_size;
-    uint64_t to = va + PAGE_SIZE < end ? va + PAGE_SIZE : end;
-    const char *source = first_program_elf + segment->offset + (va - segment->address);
-    if (from == va && to == va + PAGE_SIZE && ((uint64_t)source & 7) == 0) {
-        page_copy(page, source);
-    } else {
-        page_zero(page);
-        if (from < to) memcpy(page + (from - va), source + (from - va), to - from);
+/* Map fresh memory at [va, va + size): `contents`, and zeros after them. */
+static void map_memory(struct space *space, uint64_t va, uint64_t size, uint64_t rights,
+                       const char *contents, uint64_t contents_size) {
+    for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
+        void *page = page_alloc();
+        if (page == NULL) stop("first program: not enough RAM");
+        uint64_t left = at < contents_size ? contents_size - at : 0;
+        if (left >= PAGE_SIZE) {
+            page_copy(page, contents + at);
+        } else {
+            page_zero(page);
+            memcpy(page, contents + at, left);
+        }
+        uint64_t bits = PTE_MEMORY | PTE_U | PTE_R | rights;
+        must(map_page(space, user(va + at), phys_from_linear(page), bits),
+             "not enough RAM, or its segments overlap");
     }
-    uint64_t bits = PTE_MEMORY | PTE_U | PTE_R;
-    bits |= segment->flags & ELF_WRITE ? PTE_W : 0;
-    bits |= segment->flags & ELF_EXECUTE ? PTE_X : 0;
-    must(map_page(space, user(va), phys_from_linear(page), bits), "its segments overlap");
 }
 
 static void load_segment(struct space *space, const struct elf_segment *segment) {
     uint64_t size = (uint64_t)(first_program_elf_end - first_program_elf);
-    uint64_t last = segment->address + segment->memory_size;
+    uint64_t end = segment->address + segment->memory_size;
     if (segment->offset > size || segment->file_size > size - segment->offset ||
-        segment->file_size > segment->memory_size || last < segment->address ||
-        segment->address < USER_IMAGE || last > USER_STACK_LOW ||
-        (segment->flags & (ELF_WRITE | ELF_EXECUTE)) == (ELF_WRITE | ELF_EXECUTE))
+        segment->file_size > segment->memory_size || end < segment->address ||
+        segment->address < USER_IMAGE || end > USER_STACK_LOW || !page_aligned(segment->address) ||
+        !page_aligned(segment->offset) ||
+        ((segment->flags & ELF_WRITE) && (segment->flags & ELF_EXECUTE)))
         stop("first program: a segment at 0x%lx makes no sense", segment->address);
-    for (uint64_t va = round_down(segment->address, PAGE_SIZE); va < last; va += PAGE_SIZE)
-        load_page(space, segment, va);
+    uint64_t rights = segment->flags & ELF_WRITE ? PTE_W : 0;
+    if (segment->flags & ELF_EXECUTE) rights = PTE_X;
+    map_memory(space, segment->address, segment->memory_size, rights,
+               first_program_elf + segment->offset, segment->file_size);
 }
 
 /* Load the file. Returns where it starts. */
@@ -72,16 +73,6 @@ static user_t load(struct space *space) {
     return user(elf->entry);
 }
 
-static void map_stack(struct space *space) {
-    for (uint64_t va = USER_STACK_LOW; va < USER_STACK_HIGH; va += PAGE_SIZE) {
-        void *page = page_alloc();
-        if (page == NULL) stop("first program: not enough RAM");
-        page_zero(page);
-        must(map_page(space, user(va), phys_from_linear(page), PTE_MEMORY | PTE_U | PTE_R | PTE_W),
-             "no stack");
-    }
-}
-
 /* Programs drive the clock and the power themselves. */
 static void map_device(struct space *space, uint64_t va, uint64_t pa) {
     if (pa != 0)
@@ -94,15 +85,14 @@ void first_program_start(void) {
     struct executor *executor;
     must(space_create(&space), "no space");
     user_t entry = load(space);
-    map_stack(space);
+    map_memory(space, USER_STACK_LOW, USER_STACK_HIGH - USER_STACK_LOW, PTE_W, NULL, 0);
     map_device(space, USER_RTC_PAGE, machine_description.rtc);
     map_device(space, USER_POWER_PAGE, machine_description.power);
     must(executor_create(space, &executor), "no executor");
-    executor_get(executor); /* for the handle */
+    /* Our reference goes to the handle, which keeps the executor from here on. */
     must(map_page(space, user(HANDLE_SELF), phys_from_linear(executor),
                   PTE_EXECUTOR | PTE_R | PTE_W),
          "no handle");
     must(executor_start(executor, entry, user(USER_STACK_HIGH), 0), "it does not start");
-    executor_put(executor);
     space_put(space);
 }
