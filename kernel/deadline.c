@@ -26,67 +26,50 @@ static uint64_t rank(const struct executor *node) {
     return node != NULL ? node->heap_rank : 0;
 }
 
-/* Make the rank and the order of a node's children right, given that theirs
- * are. */
-static void settle(struct executor *node) {
-    if (rank(node->heap_left) < rank(node->heap_right)) {
-        struct executor *left = node->heap_left;
-        node->heap_left = node->heap_right;
+/* Make the order of a node's children and its rank right, given that theirs
+ * are. Returns whether its rank was not. */
+static bool settle(struct executor *node) {
+    struct executor *left = node->heap_left, *right = node->heap_right;
+    uint64_t before = node->heap_rank;
+    if (rank(left) < rank(right)) {
+        node->heap_left = right;
         node->heap_right = left;
     }
     node->heap_rank = rank(node->heap_right) + 1;
+    return node->heap_rank != before;
 }
 
-/* One heap of two: down the right spines, then up again. The parent of the
- * result is the caller's business. */
-static struct executor *merge(struct executor *one, struct executor *other) {
-    struct executor *spine = NULL; /* nodes passed, linked upwards by parent */
+/*
+ * Put one heap of two in the place of *link, a link of `parent`: down the right
+ * spines, then up again as far as ranks change. All change that were passed on
+ * the way down, being 0 since; of those above, each is greater than the one
+ * before: O(log n) of them, too.
+ */
+static void merge(struct executor *one, struct executor *other, struct executor **link,
+                  struct executor *parent) {
     while (one != NULL && other != NULL) {
-        if (other->deadline < one->deadline) {
-            struct executor *swap = one;
-            one = other;
-            other = swap;
-        }
-        one->heap_parent = spine;
-        spine = one;
-        one = one->heap_right;
+        struct executor **nearer = other->deadline < one->deadline ? &other : &one;
+        struct executor *node = *nearer;
+        *nearer = node->heap_right;
+        node->heap_rank = 0;
+        node->heap_parent = parent;
+        *link = node;
+        link = &node->heap_right;
+        parent = node;
     }
-    struct executor *merged = one != NULL ? one : other;
-    while (spine != NULL) {
-        struct executor *up = spine->heap_parent;
-        spine->heap_right = merged;
-        if (merged != NULL) merged->heap_parent = spine;
-        settle(spine);
-        merged = spine;
-        spine = up;
-    }
-    return merged;
-}
-
-/* Take a node out of the heap. Its ancestors' ranks shrink at most as far up
- * as they depend on it. */
-static void heap_remove(struct executor *node) {
-    struct executor *parent = node->heap_parent;
-    struct executor *merged = merge(node->heap_left, node->heap_right);
-    if (merged != NULL) merged->heap_parent = parent;
-    if (parent == NULL)
-        heap = merged;
-    else if (parent->heap_left == node)
-        parent->heap_left = merged;
-    else
-        parent->heap_right = merged;
-    for (; parent != NULL; parent = parent->heap_parent) {
-        uint64_t before = parent->heap_rank;
-        settle(parent);
-        if (parent->heap_rank == before) break;
-    }
-    node->heap_left = node->heap_right = node->heap_parent = NULL;
-    node->heap_rank = 0;
-}
-
-static void note_nearest(void) {
+    *link = one != NULL ? one : other;
+    if (*link != NULL) (*link)->heap_parent = parent;
+    while (parent != NULL && settle(parent)) parent = parent->heap_parent;
     uint64_t deadline = heap != NULL ? heap->deadline : DEADLINE_NONE;
     __atomic_store_n(&nearest, deadline, __ATOMIC_RELAXED);
+}
+
+static void heap_remove(struct executor *node) {
+    struct executor *parent = node->heap_parent, **link = &heap;
+    if (parent != NULL) link = parent->heap_left == node ? &parent->heap_left : &parent->heap_right;
+    merge(node->heap_left, node->heap_right, link, parent);
+    node->heap_left = node->heap_right = NULL;
+    node->heap_rank = 0;
 }
 
 void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence) {
@@ -95,21 +78,15 @@ void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequ
     executor->deadline = deadline;
     executor->deadline_sequence = sequence;
     executor->heap_rank = 1;
-    heap = merge(heap, executor);
-    heap->heap_parent = NULL;
-    note_nearest();
+    merge(heap, executor, &heap, NULL);
     lock_release(&deadline_lock, LOCK_DEADLINES);
     timer_no_later(deadline);
 }
 
 void deadline_remove(struct executor *executor) {
-    bool inside;
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
-    inside = executor->heap_rank != 0;
-    if (inside) {
-        heap_remove(executor);
-        note_nearest();
-    }
+    bool inside = executor->heap_rank != 0;
+    if (inside) heap_remove(executor);
     lock_release(&deadline_lock, LOCK_DEADLINES);
     if (inside) executor_put(executor);
 }
@@ -131,7 +108,6 @@ void deadline_expire(uint64_t now) {
             executor_put(executor);
         }
     }
-    note_nearest();
     lock_release(&deadline_lock, LOCK_DEADLINES);
     while (first != NULL) {
         struct executor *executor = first;

@@ -173,13 +173,10 @@ MUTATIONS = [
     Mutation(
         "an executor taken out of the heap without its lock",
         "deadline.c",
-        "    bool inside;\n    lock_acquire(&deadline_lock, LOCK_DEADLINES);\n"
-        "    inside = executor->heap_rank != 0;\n    if (inside) {\n"
-        "        heap_remove(executor);\n        note_nearest();\n    }\n"
+        "    lock_acquire(&deadline_lock, LOCK_DEADLINES);\n"
+        "    bool inside = executor->heap_rank != 0;\n    if (inside) heap_remove(executor);\n"
         "    lock_release(&deadline_lock, LOCK_DEADLINES);\n",
-        "    bool inside;\n"
-        "    inside = executor->heap_rank != 0;\n    if (inside) {\n"
-        "        heap_remove(executor);\n        note_nearest();\n    }\n",
+        "    bool inside = executor->heap_rank != 0;\n    if (inside) heap_remove(executor);\n",
         "thread",
     ),
     Mutation(
