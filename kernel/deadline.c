@@ -93,27 +93,17 @@ void deadline_remove(struct executor *executor) {
 
 void deadline_expire(uint64_t now) {
     if (deadline_nearest() > now) return;
-    /* Those to be queued, in the order of their deadlines: the duty to queue
-     * them makes their `next` ours. */
-    struct executor *first = NULL, **last = &first;
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     while (heap != NULL && heap->deadline <= now) {
         struct executor *executor = heap;
         heap_remove(executor);
-        if (park_timeout(executor, executor->deadline_sequence)) {
-            executor->next = NULL;
-            *last = executor;
-            last = &executor->next;
-        } else {
+        /* The heap's reference goes to the queue, or back. */
+        if (park_timeout(executor, executor->deadline_sequence))
+            scheduler_enqueue(executor);
+        else
             executor_put(executor);
-        }
     }
     lock_release(&deadline_lock, LOCK_DEADLINES);
-    while (first != NULL) {
-        struct executor *executor = first;
-        first = executor->next;
-        scheduler_enqueue(executor); /* the heap's reference is now the queue's */
-    }
 }
 
 uint64_t deadline_nearest(void) {
