@@ -1,5 +1,5 @@
 /*
- * Address space numbers: a bit each, taken by compare-and-swap.
+ * Address space numbers: a bit each; 0 is the kernel's.
  */
 #include "riscv/asid.h"
 #include "riscv/csr.h"
@@ -9,7 +9,6 @@ enum { ASID_BITS_MAX = 16, WORD_BITS = 64 };
 
 static uint64_t asid_count = 1; /* 2 to the number of bits */
 static uint64_t used[(1 << ASID_BITS_MAX) / WORD_BITS];
-static uint64_t search_from; /* a hint; atomic */
 
 void asid_init(void) {
     uint64_t satp = csr_read(satp);
@@ -17,7 +16,6 @@ void asid_init(void) {
     asid_count = (csr_read(satp) >> SATP_ASID_SHIFT & 0xffff) + 1;
     csr_write(satp, satp);
     sfence_vma_all();
-    used[0] = 1; /* the kernel's */
 }
 
 bool asid_supported(void) {
@@ -26,31 +24,20 @@ bool asid_supported(void) {
 
 bool asid_alloc(uint64_t *asid) {
     *asid = 0;
-    if (!asid_supported()) return true;
-    uint64_t words = (asid_count + WORD_BITS - 1) / WORD_BITS;
-    uint64_t word = __atomic_load_n(&search_from, __ATOMIC_RELAXED);
-    for (uint64_t i = 0; i < words; i++, word = word + 1 < words ? word + 1 : 0) {
-        uint64_t seen = __atomic_load_n(&used[word], __ATOMIC_RELAXED);
-        while (~seen != 0) {
-            uint64_t bit = ~seen & -~seen; /* the lowest that is clear */
-            uint64_t number = word * WORD_BITS;
-            while (bit >> (number % WORD_BITS) != 1) number++;
-            if (number >= asid_count) break;
-            /* Acquire: the end of the space that had it comes first. */
-            if (__atomic_compare_exchange_n(&used[word], &seen, seen | bit, false, __ATOMIC_ACQUIRE,
-                                            __ATOMIC_RELAXED)) {
-                __atomic_store_n(&search_from, word, __ATOMIC_RELAXED);
-                *asid = number;
-                return true;
-            }
-        }
+    for (uint64_t number = 1; number < asid_count; number++) {
+        uint64_t *word = &used[number / WORD_BITS];
+        uint64_t bit = 1ul << number % WORD_BITS;
+        if (__atomic_load_n(word, __ATOMIC_RELAXED) & bit) continue;
+        /* Acquire: the end of the space that had it comes first. */
+        if (__atomic_fetch_or(word, bit, __ATOMIC_ACQUIRE) & bit) continue;
+        *asid = number;
+        return true;
     }
-    return false;
+    return !asid_supported(); /* then all share 0 */
 }
 
 void asid_free(uint64_t asid) {
-    if (asid != 0)
-        __atomic_fetch_and(&used[asid / WORD_BITS], ~(1ul << asid % WORD_BITS), __ATOMIC_RELEASE);
+    __atomic_fetch_and(&used[asid / WORD_BITS], ~(1ul << asid % WORD_BITS), __ATOMIC_RELEASE);
 }
 
 uint64_t asid_satp(phys_t root, uint64_t asid) {
