@@ -9,8 +9,6 @@
 
 #define DEFINE(name, value) __asm__ volatile("\n.ascii \"->" #name " %0\"" ::"i"(value))
 
-void asm_offsets(void);
-
 void asm_offsets(void) {
     DEFINE(EXECUTOR_PC, offsetof(struct executor, pc));
     DEFINE(EXECUTOR_X, offsetof(struct executor, x));
