@@ -29,14 +29,12 @@ int space_create(struct space **result) {
     space->satp = asid_satp(phys_from_linear(root), asid);
     space->serial = __atomic_fetch_add(&next_serial, 1, __ATOMIC_RELAXED);
 
-    page_get(info_page);
     if (map_page(space, user(USER_INFO_PAGE), phys_from_linear(info_page),
                  PTE_MEMORY | PTE_U | PTE_R) == 0) {
+        page_get(info_page); /* for the mapping, which nobody else knows yet */
         *result = space;
         return 0;
     }
-    struct page_chain info = {0};
-    page_put(info_page, &info); /* not the last: the kernel's own remains */
     asid_free(asid);
 no_memory:
     if (root != NULL) page_free(root);
@@ -56,8 +54,7 @@ void space_lock_both(struct space *one, struct space *other) {
 }
 
 void space_unlock_both(struct space *one, struct space *other) {
-    struct space *first = one < other ? one : other;
-    struct space *second = one < other ? other : one;
-    if (second != first) lock_release(&second->lock, LOCK_SPACE_SECOND);
-    lock_release(&first->lock, LOCK_SPACE);
+    /* In the end both ranks are left, whichever lock had which. */
+    if (one != other) lock_release(&one->lock, LOCK_SPACE_SECOND);
+    lock_release(&other->lock, LOCK_SPACE);
 }
