@@ -33,14 +33,11 @@ int executor_create(struct space *space, struct executor **result) {
         executor->space_next = space->executors;
         if (space->executors != NULL) space->executors->space_previous = executor;
         space->executors = executor;
+        *result = executor;
     }
     lock_release(&space->lock, LOCK_SPACE);
-    if (!alive) {
-        page_free(executor);
-        return -ESRCH;
-    }
-    *result = executor;
-    return 0;
+    if (!alive) page_free(executor);
+    return alive ? 0 : -ESRCH;
 }
 
 LEAF void executor_put(struct executor *executor) {
@@ -93,14 +90,12 @@ int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t arg
     /* The first start makes it count as one that lives in its space. A space
      * without references is on its way out, and takes us with it; it stays in
      * memory until we have let go. */
-    bool counted = executor->started;
-    if (!counted && space_get_unless_zero(executor->space)) {
+    if (!executor->started && space_get_unless_zero(executor->space)) {
         __atomic_fetch_add(&executor->space->live, 1, __ATOMIC_RELAXED);
         __atomic_store_n(&executor->started, 1, __ATOMIC_RELAXED);
-        counted = true;
     }
+    bool counted = executor->started;
     deadline_remove(executor);
-    executor->deadline = DEADLINE_NONE;
     lock_acquire(&executor->lock, LOCK_EXECUTOR);
     executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);
