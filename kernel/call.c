@@ -101,18 +101,14 @@ struct executor *call_stop(struct executor *self) {
  * would supervise itself), -ESRCH.
  */
 struct executor *call_supervise(struct executor *self) {
-    user_t supervisor_va = user(self->x[REG_A1]);
-    struct executor *supervisor = NULL;
     struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    int error = executor != NULL ? 0 : -EBADF;
-    if (error == 0 && supervisor_va.raw != 0) {
-        supervisor = call_executor(self, supervisor_va);
-        if (supervisor == NULL)
-            error = -EBADF;
-        else if (supervisor == executor)
-            error = -EINVAL;
-    }
-    if (error == 0) {
+    struct executor *supervisor = call_executor(self, user(self->x[REG_A1]));
+    int error = 0;
+    if (executor == NULL || (supervisor == NULL && self->x[REG_A1] != 0)) {
+        error = -EBADF;
+    } else if (supervisor == executor) {
+        error = -EINVAL;
+    } else {
         /* executor_end takes the supervisor out under the lock, after
          * TERMINATED is set. */
         lock_acquire(&executor->lock, LOCK_EXECUTOR);
@@ -148,9 +144,8 @@ struct executor *call_console_write(struct executor *self) {
     uint64_t length = self->x[REG_A1];
     if (length > sizeof(text)) return call_result(self, -EINVAL);
     int error = user_memory_read(self->space, text, user(self->x[REG_A0]), length);
-    if (error != 0) return call_result(self, error);
-    console_write(text, length);
-    return call_result(self, (int64_t)length);
+    if (error == 0) console_write(text, length);
+    return call_result(self, error != 0 ? error : (int64_t)length);
 }
 
 /* console_read(buffer, length): take keys that were pressed. How many, or
@@ -165,9 +160,6 @@ struct executor *call_console_read(struct executor *self) {
     int error = user_memory_check(self->space, buffer, length, PROT_WRITE);
     if (error != 0) return call_result(self, error);
     int64_t count = console_read(self, text, length);
-    if (count > 0) {
-        error = user_memory_write(self->space, buffer, text, (uint64_t)count);
-        if (error != 0) return call_result(self, error);
-    }
-    return call_result(self, count);
+    if (count > 0) error = user_memory_write(self->space, buffer, text, (uint64_t)count);
+    return call_result(self, error != 0 ? error : count);
 }
