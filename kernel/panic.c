@@ -2,8 +2,8 @@
  * The end of the road.
  */
 #include "panic.h"
-#include "console.h"
 #include "devicetree.h"
+#include "executor.h"
 #include "ipi.h"
 #include "lock.h"
 #include "machine.h"
@@ -51,14 +51,15 @@ const char *symbol(const void *return_address) {
     return found != NULL ? found->name : "?";
 }
 
-/* A return address follows its call, which may be the last instruction of a
- * function: it is looked up by the call, 4 bytes before. */
+/* A line of a backtrace. A return address follows its call, which may be the
+ * last instruction of a function: it is looked up by the call, `back` bytes
+ * before. */
 static void print_location(const char *address, int back) {
     const struct symbol *found = find_symbol(address - back);
     if (found != NULL)
-        print("%p %s+0x%lx\n", address, found->name, (uint64_t)(address - found->address));
+        print("    %p %s+0x%lx\n", address, found->name, (uint64_t)(address - found->address));
     else
-        print("%p\n", address);
+        print("    %p\n", address);
 }
 
 /* Is [frame - 16, frame) in memory that is a stack of this hart? */
@@ -71,14 +72,11 @@ static bool on_a_stack(uint64_t frame) {
 
 /* From frame pointer to frame pointer: below each stand the return address and
  * the caller's frame pointer. */
-static void print_backtrace(const char *pc, int back, uint64_t frame) {
+static void print_callers(uint64_t frame) {
     enum { DEPTH_MAX = 32 };
-    print("backtrace:\n    ");
-    print_location(pc, back);
     for (int depth = 0; depth < DEPTH_MAX && on_a_stack(frame); depth++) {
         const uint64_t *words = (const uint64_t *)frame;
         if (words[-1] == 0) break;
-        print("    ");
         print_location((const char *)words[-1], CALL_SIZE);
         if (words[-2] <= frame) break;
         frame = words[-2];
@@ -111,20 +109,20 @@ static void print_hart(void) {
     print("%s\n", hart->ranks_held == 0 ? "none held" : "held");
 }
 
-/* Stop the other harts; the first to panic goes on and prints. */
+/* Stop the other harts; the first to panic goes on and prints. A panic in the
+ * panic ends here, too. */
 static void begin(void) {
-    csr_clear(sie, ~0ul);
-    if (this_hart()->panicking) panic_halt(); /* a panic in the panic */
     if (__atomic_exchange_n(&global()->panicking, 1, __ATOMIC_ACQ_REL) != 0) panic_halt();
-    this_hart()->panicking = 1;
     for (uint64_t i = 0; i < hart_count; i++) {
         if (harts[i] != NULL && harts[i] != this_hart()->self) ipi_send(harts[i]);
     }
+    print("\n---- kernel panic ----\n");
 }
 
 /* With commands to run nobody watches: fail. Else wait for a debugger. */
 __attribute__((noreturn)) static void end(void) {
     enum { POWER_FAIL = 1 << 16 | 0x3333 }; /* sifive_test: exit code 1 */
+    print("----------------------\n");
     if (machine_description.command[0] != 0 && machine_description.power != 0)
         *(volatile uint32_t *)machine_description.power = POWER_FAIL;
     panic_halt();
@@ -139,15 +137,12 @@ void panic(const char *format, ...) {
     begin();
     va_list arguments;
     va_start(arguments, format);
-    print("\n---- kernel panic ----\n");
     vprint(format, arguments);
     va_end(arguments);
     print("\n");
     print_hart();
-    /* From the caller on: its frame is the one below which ours stands. */
-    const uint64_t *frame = __builtin_frame_address(0);
-    print_backtrace(__builtin_return_address(0), CALL_SIZE, frame[-2]);
-    print("----------------------\n");
+    print("backtrace:\n");
+    print_callers((uint64_t)__builtin_frame_address(0));
     end();
 }
 
@@ -158,19 +153,18 @@ void panic_assert(const char *condition, const char *file, unsigned line) {
 void panic_trap(struct kernel_frame *frame) {
     begin();
     uint64_t cause = frame->cause, address = frame->address;
-    const char *name = NULL;
-    if (cause < sizeof(cause_names) / sizeof(cause_names[0])) name = cause_names[cause];
-    print("\n---- kernel panic ----\n");
+    bool named = cause < sizeof(cause_names) / sizeof(cause_names[0]) && cause_names[cause];
     if (address >= HART_STACK - PAGE_SIZE && address < HART_STACK)
         print("kernel stack overflow\n");
     else if (address < PAGE_SIZE && cause >= 12)
         print("null dereference\n");
     print("trap in the kernel: %s (cause 0x%lx) at pc 0x%lx, address 0x%lx\n",
-          name != NULL ? name : "?", cause, frame->pc, address);
+          named ? cause_names[cause] : "?", cause, frame->pc, address);
     print_hart();
     print_registers(frame->x);
-    print_backtrace((const char *)frame->pc, 0, frame->x[REG_FP]);
-    print("----------------------\n");
+    print("backtrace:\n");
+    print_location((const char *)frame->pc, 0);
+    print_callers(frame->x[REG_FP]);
     end();
 }
 
