@@ -5,7 +5,6 @@
 #include "call.h"
 #include "compiler.h"
 #include "console.h"
-#include "machine.h"
 #include "park.h"
 #include "scheduler.h"
 #include "state.h"

@@ -13,7 +13,6 @@
  * park, or of one that has ended: which of the two, the sequence number tells.
  */
 #include "deadline.h"
-#include "machine.h"
 #include "park.h"
 #include "scheduler.h"
 #include "timer.h"
