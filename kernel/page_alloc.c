@@ -90,13 +90,19 @@ static void queue_append(uint64_t *first, uint64_t *last) {
     __atomic_store_n(before, (uint64_t)first, __ATOMIC_RELEASE);
 }
 
+/* An entry that is nobody's any more joins the chain. */
+static void chain_add(struct page_chain *chain, uint64_t *entry) {
+    __atomic_store_n(entry, (uint64_t)chain->first, __ATOMIC_RELAXED);
+    if (chain->first == NULL) chain->last = entry;
+    chain->first = entry;
+    chain->count++;
+}
+
 /* Push a free page on this hart's cache, which has room. */
 static inline void cache_push(struct hart *hart, void *page, uint64_t *entry) {
-    struct cached_page *top = hart->cache_top + 1;
-    top->page = page;
-    top->entry = entry;
+    hart->cache_top++;
+    *hart->cache_top = (struct cached_page){page, entry};
     __atomic_store_n(entry, 0, __ATOMIC_RELAXED);
-    hart->cache_top = top;
 }
 
 /* Take pages off the queue, at most a batch, into this hart's cache. This hart
@@ -149,20 +155,6 @@ __attribute__((cold, noinline)) static bool cache_refill(struct hart *hart) {
     return taken != 0;
 }
 
-/* Append the topmost batch of this hart's full cache to the free queue. */
-__attribute__((cold, noinline)) static void cache_flush(struct hart *hart) {
-    struct page_chain chain = {0};
-    for (int i = 0; i < HART_CACHE_BATCH; i++) {
-        uint64_t *entry = hart->cache_top->entry;
-        __atomic_store_n(entry, (uint64_t)chain.first, __ATOMIC_RELAXED);
-        chain.last = chain.last ? chain.last : entry;
-        chain.first = entry;
-        chain.count++;
-        hart->cache_top--;
-    }
-    page_free_chain(&chain);
-}
-
 void page_alloc_init(void) {
     struct hart *hart = this_hart();
     hart->cache_top = hart->cache;
@@ -185,8 +177,16 @@ LEAF void *page_alloc(void) {
     return page;
 }
 
-__attribute__((noinline)) static void flush_and_free(void *page) {
-    cache_flush(this_hart());
+/* This hart's cache is full: append its topmost batch to the free queue, and
+ * then free the page. */
+__attribute__((cold, noinline)) static void flush_and_free(void *page) {
+    struct hart *hart = this_hart();
+    struct page_chain chain = {0};
+    for (int i = 0; i < HART_CACHE_BATCH; i++) {
+        chain_add(&chain, hart->cache_top->entry);
+        hart->cache_top--;
+    }
+    page_free_chain(&chain);
     page_free(page);
 }
 
@@ -216,14 +216,6 @@ LEAF void page_get(void *page) {
     /* Relaxed: the caller's own count keeps the page allocated. */
     __atomic_fetch_add(entry_of_page(page, __builtin_return_address(0)), ENTRY_COUNT_ONE,
                        __ATOMIC_RELAXED);
-}
-
-/* An entry that is nobody's any more joins the chain. */
-static void chain_add(struct page_chain *chain, uint64_t *entry) {
-    __atomic_store_n(entry, (uint64_t)chain->first, __ATOMIC_RELAXED);
-    if (chain->first == NULL) chain->last = entry;
-    chain->first = entry;
-    chain->count++;
 }
 
 LEAF void page_put(void *page, struct page_chain *chain) {
