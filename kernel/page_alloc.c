@@ -105,22 +105,25 @@ static inline void cache_push(struct hart *hart, void *page, uint64_t *entry) {
     __atomic_store_n(entry, 0, __ATOMIC_RELAXED);
 }
 
-/* Take pages off the queue, at most a batch, into this hart's cache. This hart
- * is the one that pops; `head` is the queue's first entry. Returns the first
- * that remains. */
-static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken) {
-    while (*taken < HART_CACHE_BATCH) {
+/* How many pages are in this hart's cache. */
+static inline uint64_t cached(const struct hart *hart) {
+    return (uint64_t)(hart->cache_top - hart->cache);
+}
+
+/* Take pages off the queue until there is a batch in this hart's cache. This
+ * hart is the one that pops; `head` is the queue's first entry. Returns the
+ * first that remains. */
+static uint64_t *queue_take(struct hart *hart, uint64_t *head) {
+    while (cached(hart) < HART_CACHE_BATCH) {
         uint64_t next = __atomic_load_n(head, __ATOMIC_ACQUIRE);
         if (next == 0) {
             if (__atomic_load_n(&global()->page_alloc_tail, __ATOMIC_RELAXED) == head) break;
             while ((next = __atomic_load_n(head, __ATOMIC_ACQUIRE)) == 0) machine_relax();
         }
-        if (head == &dummy_entry) {
+        if (head == &dummy_entry)
             queue_append(head, head);
-        } else {
+        else
             cache_push(hart, page_of_entry(head), head);
-            (*taken)++;
-        }
         head = (uint64_t *)next;
     }
     return head;
@@ -128,43 +131,37 @@ static uint64_t *queue_take(struct hart *hart, uint64_t *head, uint64_t *taken) 
 
 /* Take pages above the mark of a bank, until there is a batch. This hart is the
  * one that pops. */
-static void bank_take(struct hart *hart, struct bank *bank, uint64_t *taken) {
+static void bank_take(struct hart *hart, struct bank *bank) {
     uint64_t marked = bank->marked;
-    while (*taken < HART_CACHE_BATCH && marked < bank->size) {
+    for (; cached(hart) < HART_CACHE_BATCH && marked < bank->size; marked += PAGE_SIZE)
         cache_push(hart, (void *)(bank->base + marked), &bank->entries[marked >> PAGE_SHIFT]);
-        marked += PAGE_SIZE;
-        (*taken)++;
-    }
     __atomic_store_n(&bank->marked, marked, __ATOMIC_RELAXED);
 }
 
-/* Refill this hart's empty cache. False if there is not one free page. */
-__attribute__((cold, noinline)) static bool cache_refill(struct hart *hart) {
+/* This hart's cache is empty: put a batch into it, and take a page from there.
+ * NULL if there is not one free page. */
+__attribute__((cold, noinline)) static void *refill_and_alloc(void) {
+    struct hart *hart = this_hart();
     uint64_t **shared_head = &global()->page_alloc_head;
     uint64_t *head;
     while ((head = __atomic_exchange_n(shared_head, NULL, __ATOMIC_ACQUIRE)) == NULL)
         machine_relax();
-    uint64_t taken = 0;
-    head = queue_take(hart, head, &taken);
+    head = queue_take(hart, head);
     /* The largest bank first: its pages are the quickest to find again. */
-    bank_take(hart, &global()->main_bank, &taken);
-    for (uint64_t i = 0; i < bank_count && taken < HART_CACHE_BATCH; i++)
-        bank_take(hart, banks[i], &taken);
+    bank_take(hart, &global()->main_bank);
+    for (uint64_t i = 0; i < bank_count && cached(hart) < HART_CACHE_BATCH; i++)
+        bank_take(hart, banks[i]);
     __atomic_store_n(shared_head, head, __ATOMIC_RELEASE);
+    uint64_t taken = cached(hart);
     __atomic_fetch_sub(&global()->pages_free, taken, __ATOMIC_RELAXED);
-    return taken != 0;
+    return taken != 0 ? page_alloc() : NULL;
 }
 
 void page_alloc_init(void) {
-    struct hart *hart = this_hart();
-    hart->cache_top = hart->cache;
+    this_hart()->cache_top = this_hart()->cache;
     global()->page_alloc_head = &dummy_entry;
     global()->page_alloc_tail = &dummy_entry;
     for (uint64_t i = 0; i < bank_count; i++) global()->pages_free += banks[i]->size >> PAGE_SHIFT;
-}
-
-__attribute__((noinline)) static void *refill_and_alloc(void) {
-    return cache_refill(this_hart()) ? page_alloc() : NULL;
 }
 
 LEAF void *page_alloc(void) {
