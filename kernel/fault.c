@@ -8,7 +8,6 @@
  */
 #include "fault.h"
 #include "exit.h"
-#include "machine.h"
 #include "park.h"
 #include "riscv/csr.h"
 #include "scheduler.h"
@@ -24,8 +23,7 @@ static bool is_spurious(struct space *space, uint64_t cause, uint64_t address) {
                                                        : 0;
     if (right == 0 || address >= user_end()) return false;
     lock_acquire(&space->lock, LOCK_SPACE);
-    const pte_t *entry = page_table_walk(space->root, address);
-    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+    pte_t pte = page_table_load(space->root, address);
     lock_release(&space->lock, LOCK_SPACE);
     return (pte & (PTE_V | PTE_U | right)) == (PTE_V | PTE_U | right);
 }

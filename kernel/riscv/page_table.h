@@ -101,6 +101,12 @@ void page_table_init(uint32_t levels);
  */
 pte_t *page_table_walk(struct page_table *root, uint64_t va);
 
+/* What that entry says; 0 if there is none. */
+static inline pte_t page_table_load(struct page_table *root, uint64_t va) {
+    const pte_t *entry = page_table_walk(root, va);
+    return entry != NULL ? pte_load(entry) : 0;
+}
+
 /*
  * The entry at `level` that covers `va`. Tables that are missing are made from
  * pages taken off `tables`, which must hold enough (page_table_missing); what
