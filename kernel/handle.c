@@ -4,18 +4,14 @@
 #include "handle.h"
 #include "call.h"
 #include "exit.h"
-#include "machine.h"
 #include "map.h"
-#include "park.h"
 #include "riscv/page_table.h"
 #include "scheduler.h"
-#include "shootdown.h"
 
 /* The page of the object of this type at `va`, 0 if there is none. */
 static void *handle_look_up(struct space *space, user_t va, uint64_t type) {
     if (!page_aligned(va.raw) || va.raw >= user_end()) return NULL;
-    const pte_t *entry = page_table_walk(space->root, va.raw);
-    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+    pte_t pte = page_table_load(space->root, va.raw);
     if ((pte & (PTE_V | PTE_TYPE)) != (PTE_V | type)) return NULL;
     return pte_page(pte);
 }
@@ -71,11 +67,10 @@ struct executor *call_create_executor(struct executor *self) {
     if (space == NULL) return call_result(self, -EBADF);
     struct executor *executor;
     int error = executor_create(space, &executor);
-    if (error == 0) {
-        error = map_page(self->space, va, phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W);
-        if (error != 0) executor_put(executor);
-    }
     space_put(space);
+    if (error != 0) return call_result(self, error);
+    error = map_page(self->space, va, phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W);
+    if (error != 0) executor_put(executor);
     return call_result(self, error);
 }
 
