@@ -7,20 +7,12 @@
  */
 #include "map.h"
 #include "call.h"
-#include "handle.h"
-#include "machine.h"
 #include "shootdown.h"
 #include "unmap.h"
 
-/* Mappings that were mapped over, to be dropped after the shootdown: a page
- * with the next such page, and leaves. A power of two, which spares us a
- * division. */
-enum { REPLACED_LEAVES = 256 };
-
-struct replaced {
-    struct replaced *next;
-    pte_t leaves[REPLACED_LEAVES];
-};
+/* So many pages are mapped at a time: what they take the place of is noted on
+ * the stack, to be dropped after the shootdown. */
+enum { STEP_PAGES = 128 };
 
 bool map_range_valid(uint64_t va, uint64_t pages) {
     return page_aligned(va) && va != 0 && va < user_end() && pages != 0 && pages <= MAP_PAGES_MAX &&
@@ -107,42 +99,27 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
     return error;
 }
 
-/* Put new pages off `pages` into [va, end), and note what they take the place
- * of. Returns whether there was anything. */
-static bool fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t bits,
-                       struct page_list *pages, struct page_list *tables,
-                       struct replaced *replaced) {
-    uint64_t noted = 0;
+/* Put new pages off `pages` into [va, end), and drop what they take the place
+ * of, which no hart uses any more after the shootdown. */
+static void fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t bits,
+                       struct page_list *pages, struct page_list *tables) {
+    pte_t replaced[STEP_PAGES];
     while (va < end) {
-        uint64_t count = entries_here(va, end), fresh = 0;
+        uint64_t count = entries_here(va, end), noted = 0;
+        if (count > STEP_PAGES) count = STEP_PAGES;
         pte_t *entry = page_table_make(space->root, va, 0, tables);
         for (uint64_t i = 0; i < count; i++) {
             pte_t before = pte_load(&entry[i]);
             pte_publish(&entry[i], leaf(phys_from_linear(page_list_take(pages)), bits));
-            if (before == 0) {
-                fresh++;
-                continue;
-            }
-            if (noted == REPLACED_LEAVES) {
-                replaced = replaced->next;
-                noted = 0;
-            }
-            replaced->leaves[noted++] = before;
+            if (before != 0) replaced[noted++] = before;
         }
-        page_count_add(table_of(entry), (int64_t)fresh);
+        page_count_add(table_of(entry), (int64_t)(count - noted));
+        if (noted != 0 || (bits & PTE_X)) shootdown(space);
+        struct page_chain chain = {0};
+        for (uint64_t i = 0; i < noted; i++) unmap_drop(replaced[i], &chain);
+        page_free_chain(&chain);
         va += count << PAGE_SHIFT;
     }
-    return noted != 0;
-}
-
-/* Drop what was mapped over. No hart uses it any more. */
-static void drop_replaced(struct replaced *replaced) {
-    struct page_chain chain = {0};
-    for (; replaced != NULL; replaced = replaced->next) {
-        for (uint64_t i = 0; i < REPLACED_LEAVES && replaced->leaves[i] != 0; i++)
-            unmap_drop(replaced->leaves[i], &chain);
-    }
-    page_free_chain(&chain);
 }
 
 /*
@@ -158,57 +135,44 @@ struct executor *call_map(struct executor *self) {
     struct space *space = call_space(self, user(self->x[REG_A0]));
     if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + (count << PAGE_SHIFT);
-    bool replace = flags & MAP_REPLACE;
-    uint64_t notes = replace ? (count + REPLACED_LEAVES - 1) / REPLACED_LEAVES : 0;
-    struct page_list pages = {0}, tables = {0}, replaced = {0};
+    struct page_list pages = {0}, tables = {0};
     int error = page_list_fill(&pages, count, true);
-    if (error == 0) error = page_list_fill(&replaced, notes, true);
     if (error == 0) error = lock_with_tables(space, space, va, end, &tables);
     if (error == 0) {
-        if (!replace && !range_empty(space, va, end)) {
+        if (!(flags & MAP_REPLACE) && !range_empty(space, va, end))
             error = -EEXIST;
-        } else {
-            bool some = fill_range(space, va, end, prot_bits(prot) | PTE_MEMORY | PTE_U, &pages,
-                                   &tables, replaced.first);
-            if (some || (prot & PROT_EXECUTE)) shootdown(space);
-            drop_replaced(replaced.first);
-        }
+        else
+            fill_range(space, va, end, prot_bits(prot) | PTE_MEMORY | PTE_U, &pages, &tables);
         space_unlock_both(space, space);
     }
     page_list_drop(&pages);
     page_list_drop(&tables);
-    page_list_drop(&replaced);
     space_put(space);
     return call_result(self, error);
 }
 
 /* May this leaf be shared with `prot` into `to`? 0, -EINVAL (nothing there),
  * -EACCES, -EPERM. */
-static int share_allowed(const pte_t *entry, uint64_t prot, struct space *to) {
-    pte_t pte = entry != NULL ? pte_load(entry) : 0;
+static int share_allowed(pte_t pte, uint64_t prot, struct space *to) {
+    uint64_t type = pte & PTE_TYPE;
     if (pte == 0) return -EINVAL;
-    switch (pte & PTE_TYPE) {
-    case PTE_MEMORY: return (prot & PROT_WRITE) && !(pte & PTE_W) ? -EACCES : 0;
-    case PTE_DEVICE:
-        return ((prot & PROT_WRITE) && !(pte & PTE_W)) || (prot & PROT_EXECUTE) ? -EACCES : 0;
-    case PTE_SPACE:
-        /* A space that was never started may hold younger ones only: so these
-         * handles make no cycle (space.h). */
-        if (__atomic_load_n(&to->live, __ATOMIC_RELAXED) == 0 &&
-            ((struct space *)pte_page(pte))->serial <= to->serial)
-            return -EPERM;
-        return 0;
-    default: return 0;
-    }
+    /* Of a handle no rights are asked: it has no U. */
+    if ((pte & PTE_U) && (prot & PROT_WRITE) && !(pte & PTE_W)) return -EACCES;
+    if ((prot & PROT_EXECUTE) && type == PTE_DEVICE) return -EACCES;
+    /* A space that was never started may hold younger ones only: so these
+     * handles make no cycle (space.h). */
+    if (type == PTE_SPACE && __atomic_load_n(&to->live, __ATOMIC_RELAXED) == 0 &&
+        ((struct space *)pte_page(pte))->serial <= to->serial)
+        return -EPERM;
+    return 0;
 }
 
-/* One more reference to what a leaf refers to. */
+/* One more reference to what a leaf refers to. A device has none. */
 static void share_get(pte_t pte) {
     switch (pte & PTE_TYPE) {
     case PTE_MEMORY: page_get(pte_page(pte)); break;
     case PTE_EXECUTOR: executor_get(pte_page(pte)); break;
     case PTE_SPACE: space_get(pte_page(pte)); break;
-    case PTE_DEVICE: break;
     }
 }
 
@@ -218,18 +182,17 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
     uint64_t size = count << PAGE_SHIFT;
     if (!range_empty(to, to_va, to_va + size)) return -EEXIST;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
-        int error = share_allowed(page_table_walk(from->root, from_va + at), prot, to);
+        int error = share_allowed(page_table_load(from->root, from_va + at), prot, to);
         if (error != 0) return error;
     }
     for (uint64_t at = 0; at < size; at += PAGE_SIZE) {
-        pte_t pte = pte_load(page_table_walk(from->root, from_va + at));
+        pte_t pte = page_table_load(from->root, from_va + at);
         share_get(pte);
-        uint64_t bits = pte & PTE_TYPE;
         /* A handle is shared whole. */
-        bits |= pte & PTE_U ? prot_bits(prot) | PTE_U : PTE_R | PTE_W;
+        if (pte & PTE_U) pte = leaf(pte_phys(pte), prot_bits(prot) | PTE_U | (pte & PTE_TYPE));
         pte_t *entry = page_table_make(to->root, to_va + at, 0, tables);
         page_count_add(table_of(entry), 1);
-        pte_publish(entry, leaf(pte_phys(pte), bits));
+        pte_publish(entry, pte);
     }
     if (prot & PROT_EXECUTE) shootdown(to);
     return 0;
@@ -247,16 +210,15 @@ struct executor *call_share(struct executor *self) {
     uint64_t count = self->x[REG_A4], prot = self->x[REG_A5];
     if (!map_range_valid(from_va, count) || !map_range_valid(to_va, count) || !prot_valid(prot))
         return call_result(self, -EINVAL);
-    int error = -EBADF;
     struct space *from = call_space(self, user(self->x[REG_A0]));
     struct space *to = call_space(self, user(self->x[REG_A2]));
     struct page_list tables = {0};
-    if (from != NULL && to != NULL) {
+    int error = -EBADF;
+    if (from != NULL && to != NULL)
         error = lock_with_tables(from, to, to_va, to_va + (count << PAGE_SHIFT), &tables);
-        if (error == 0) {
-            error = share_range(from, from_va, to, to_va, count, prot, &tables);
-            space_unlock_both(from, to);
-        }
+    if (error == 0) {
+        error = share_range(from, from_va, to, to_va, count, prot, &tables);
+        space_unlock_both(from, to);
     }
     page_list_drop(&tables);
     if (from != NULL) space_put(from);

@@ -41,8 +41,8 @@ MUTANTS = {
     "unmap-without-shootdown": Mutant("unmap.c", "    shootdown(space);\n", "", "litmus; litmus"),
     "replace-without-shootdown": Mutant(
         "map.c",
-        "if (some || (prot & PROT_EXECUTE))",
-        "if (!some && (prot & PROT_EXECUTE))",
+        "if (noted != 0 || (bits & PTE_X))",
+        "if (noted == 0 && (bits & PTE_X))",
         "litmus; litmus",
     ),
     "unmap-does-not-zero-entries": Mutant(
