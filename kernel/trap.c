@@ -16,9 +16,11 @@
  * Interrupts are served; then the executor may have been stopped or ended, or
  * its quantum is over. The next one's quantum starts when it runs: if the way
  * through the scheduler took long, its tick would be due before it has done
- * anything, and where that goes on nobody would.
+ * anything, and where that goes on nobody would. All else is a fault: system
+ * calls don't come here.
  */
-static struct executor *interrupted(struct executor *self, uint64_t cause) {
+struct executor *trap(struct executor *self, uint64_t cause) {
+    if (!(cause & CAUSE_INTERRUPT)) return fault(self, cause, csr_read(stval));
     interrupt_serve();
     if (!state_runnable(state_load(self))) return scheduler_leave(self);
     if (cause == (CAUSE_INTERRUPT | INTERRUPT_TIMER)) {
@@ -26,11 +28,6 @@ static struct executor *interrupted(struct executor *self, uint64_t cause) {
         timer_renew();
     }
     return self;
-}
-
-struct executor *trap(struct executor *self, uint64_t cause) {
-    if (cause & CAUSE_INTERRUPT) return interrupted(self, cause);
-    return fault(self, cause, csr_read(stval));
 }
 
 struct executor *trap_reap(struct executor *next) {
