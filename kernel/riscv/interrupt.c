@@ -3,9 +3,7 @@
  * asked for; from user mode they always are.
  */
 #include "interrupt.h"
-#include "console.h"
 #include "ipi.h"
-#include "machine.h"
 #include "plic.h"
 #include "riscv/csr.h"
 #include "timer.h"
