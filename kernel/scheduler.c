@@ -101,13 +101,6 @@ static void idle(void) {
     timer_need_tick();
 }
 
-/* An executor that was taken off the queue and is not runnable any more. */
-__attribute__((noinline)) static bool let_go(struct executor *executor, uint64_t state) {
-    if (state & STATE_TERMINATED) executor_end(executor);
-    executor_put(executor);
-    return false;
-}
-
 /* Take an executor off the queue for this hart. False if it is not runnable
  * any more: then it is let go. */
 static inline bool dispatch(struct executor *executor) {
@@ -121,7 +114,11 @@ static inline bool dispatch(struct executor *executor) {
         next = seen & ~STATE_QUEUED;
         if (LIKELY(state_runnable(seen))) next |= STATE_EXECUTING;
     } while (!state_change(executor, &seen, next));
-    if (UNLIKELY(!state_runnable(seen))) return let_go(executor, seen);
+    if (UNLIKELY(!state_runnable(seen))) {
+        if (seen & STATE_TERMINATED) executor_end(executor);
+        executor_put(executor);
+        return false;
+    }
     hart->executor = executor;
     hart->switched = 1;
     if (seen & STATE_REASON) park_finish(executor);
