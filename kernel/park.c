@@ -75,11 +75,10 @@ bool park_timeout(struct executor *executor, uint64_t sequence) {
 void park_finish(struct executor *executor) {
     if (executor->deadline != DEADLINE_NONE) deadline_remove(executor);
     uint64_t seen = state_load(executor);
+    uint64_t mask = (seen & STATE_REASON) == STATE_REASON_EVENT ? executor->wait_mask : 0;
     uint64_t taken;
     do {
-        taken = 0;
-        if ((seen & STATE_REASON) == STATE_REASON_EVENT)
-            taken = seen >> STATE_EVENTS_SHIFT & executor->wait_mask;
+        taken = seen >> STATE_EVENTS_SHIFT & mask;
     } while (!state_change(executor, &seen, seen & ~STATE_REASON & ~(taken << STATE_EVENTS_SHIFT)));
     executor->x[REG_A0] = taken != 0 ? taken : (uint64_t)-ETIMEDOUT;
 }
