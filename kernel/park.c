@@ -197,28 +197,29 @@ int executor_stop(struct executor *executor) {
     return 0;
 }
 
+/* 0 if an executor with this state word may be resumed. */
+static int resume_error(const struct executor *executor, uint64_t state) {
+    if (state & STATE_TERMINATED) return -ESRCH;
+    if (!(state & STATE_STOPPED)) return -EBUSY;
+    return __atomic_load_n(&executor->started, __ATOMIC_RELAXED) ? 0 : -EINVAL;
+}
+
 int executor_resume(struct executor *executor) {
+    int error;
     uint64_t seen = state_load(executor);
     uint64_t next;
     /* The lock keeps a fault that strikes at once from being forgotten. */
     lock_acquire(&executor->lock, LOCK_EXECUTOR);
     do {
-        int error = seen & STATE_TERMINATED                                  ? -ESRCH
-                    : !(seen & STATE_STOPPED)                                ? -EBUSY
-                    : !__atomic_load_n(&executor->started, __ATOMIC_RELAXED) ? -EINVAL
-                                                                             : 0;
-        if (error != 0) {
-            lock_release(&executor->lock, LOCK_EXECUTOR);
-            return error;
-        }
+        error = resume_error(executor, seen);
         next = seen & ~STATE_STOPPED;
         if (state_needs_queue(next)) next |= STATE_QUEUED;
-    } while (!state_change(executor, &seen, next));
-    executor->fault_cause = FAULT_NONE;
+    } while (error == 0 && !state_change(executor, &seen, next));
+    if (error == 0) executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);
-    if (next & ~seen & STATE_QUEUED) {
+    if (error == 0 && (next & ~seen & STATE_QUEUED)) {
         executor_get(executor);
         scheduler_enqueue(executor);
     }
-    return 0;
+    return error;
 }
