@@ -125,26 +125,27 @@ struct executor *call_park(struct executor *self) {
     return sleep(self, deadline);
 }
 
-/* park_if(addr, expected, deadline): sleep while the aligned 32-bit word at
- * addr is `expected`, until EVENT_WAKE. Returns the event; -EAGAIN if the word
- * differs, -ETIMEDOUT, -EINVAL, -EFAULT. */
-struct executor *call_park_if(struct executor *self) {
+/* What park_if and, with `swap`, park_and_swap have in common: announce the park
+ * and look at, or swap, the word that the call names. */
+static inline struct executor *park_on_word(struct executor *self, bool swap) {
     user_t address = user(self->x[REG_A0]);
-    uint32_t expected = (uint32_t)self->x[REG_A1];
+    uint32_t operand = (uint32_t)self->x[REG_A1];
     if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
     /* The lock keeps the page there while we look. */
     lock_acquire(&self->space->lock, LOCK_SPACE);
-    const uint32_t *word = user_memory_at(self->space, address, PROT_READ);
+    uint32_t *word = user_memory_at(self->space, address, PROT_READ | (swap ? PROT_WRITE : 0));
     if (word == NULL) {
         lock_release(&self->space->lock, LOCK_SPACE);
         return call_result(self, -EFAULT);
     }
     uint64_t taken = announce(self, EVENT_WAKE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    uint32_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
+    uint32_t value = swap ? __atomic_exchange_n(word, operand, __ATOMIC_ACQ_REL)
+                          : __atomic_load_n(word, __ATOMIC_RELAXED);
     lock_release(&self->space->lock, LOCK_SPACE);
+    if (swap) self->x[REG_A1] = value;
     if (taken != 0) return call_result(self, (int64_t)taken);
-    if (value == expected) return sleep(self, self->x[REG_A2]);
+    if (swap || value == operand) return sleep(self, self->x[REG_A2]);
     uint64_t seen = state_load(self);
     do {
         if (!(seen & STATE_PARKED)) return scheduler_leave(self); /* the event has won */
@@ -152,25 +153,18 @@ struct executor *call_park_if(struct executor *self) {
     return call_result(self, -EAGAIN);
 }
 
+/* park_if(addr, expected, deadline): sleep while the aligned 32-bit word at
+ * addr is `expected`, until EVENT_WAKE. Returns the event; -EAGAIN if the word
+ * differs, -ETIMEDOUT, -EINVAL, -EFAULT. */
+struct executor *call_park_if(struct executor *self) {
+    return park_on_word(self, false);
+}
+
 /* park_and_swap(addr, value, deadline): put value into the aligned 32-bit word
  * at addr, then sleep until EVENT_WAKE. Returns the event, and the old value
  * in a1; -ETIMEDOUT (swapped all the same), -EINVAL, -EFAULT. */
 struct executor *call_park_and_swap(struct executor *self) {
-    user_t address = user(self->x[REG_A0]);
-    uint32_t value = (uint32_t)self->x[REG_A1];
-    if (address.raw % sizeof(uint32_t) != 0) return call_result(self, -EINVAL);
-    lock_acquire(&self->space->lock, LOCK_SPACE);
-    uint32_t *word = user_memory_at(self->space, address, PROT_READ | PROT_WRITE);
-    if (word == NULL) {
-        lock_release(&self->space->lock, LOCK_SPACE);
-        return call_result(self, -EFAULT);
-    }
-    uint64_t taken = announce(self, EVENT_WAKE);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    self->x[REG_A1] = __atomic_exchange_n(word, value, __ATOMIC_ACQ_REL);
-    lock_release(&self->space->lock, LOCK_SPACE);
-    if (taken != 0) return call_result(self, (int64_t)taken);
-    return sleep(self, self->x[REG_A2]);
+    return park_on_word(self, true);
 }
 
 /* unpark(executor, events): make events pending, and wake it if it waits for
