@@ -15,8 +15,6 @@
 #include "machine.h"
 #include "page_alloc.h"
 
-enum { EXECUTORS_PER_SLICE = 64 };
-
 void reap_executor(struct executor *executor) {
     struct hart *hart = this_hart();
     executor->next = hart->reap_executors;
@@ -31,15 +29,13 @@ void reap_space(struct space *space) {
     hart->reap_due = 1;
 }
 
-/* Free executors from the list, at most a slice. One that has not ended sleeps
- * for ever, or was never started: it ends now. */
-static void reap_some_executors(struct hart *hart) {
-    for (int i = 0; i < EXECUTORS_PER_SLICE && hart->reap_executors != NULL; i++) {
-        struct executor *executor = hart->reap_executors;
-        hart->reap_executors = executor->next;
-        if (executor_terminate(executor)) executor_end(executor);
-        page_free(executor);
-    }
+/* Free the first executor of the list. If it has not ended it sleeps for ever,
+ * or was never started: it ends now. */
+static void reap_one_executor(struct hart *hart) {
+    struct executor *executor = hart->reap_executors;
+    hart->reap_executors = executor->next;
+    if (executor_terminate(executor)) executor_end(executor);
+    page_free(executor);
 }
 
 /* One slice of work on the first space of the list. */
@@ -66,7 +62,7 @@ void reap_all(void) {
     struct hart *hart = this_hart();
     while (hart->reap_due) {
         if (hart->reap_executors != NULL)
-            reap_some_executors(hart);
+            reap_one_executor(hart);
         else if (hart->reap_spaces != NULL)
             reap_one_space(hart);
         else
