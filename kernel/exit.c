@@ -19,12 +19,9 @@
  * executor.
  */
 #include "exit.h"
-#include "compiler.h"
-#include "machine.h"
 #include "page_alloc.h"
 #include "reap.h"
 #include "riscv/asid.h"
-#include "state.h"
 #include "unmap.h"
 
 /* The lock is held. The teardown begins when nobody is left. */
@@ -39,8 +36,7 @@ void space_exit(struct space *space) {
     /* A reference until it is torn down; before `alive` is cleared, as from
      * then on another hart may begin the teardown, which gives it back. */
     space_get(space);
-    uint32_t alive = 1;
-    if (!__atomic_compare_exchange_n(&space->alive, &alive, 0, false, CAS_ORDER, CAS_ORDER)) {
+    if (__atomic_exchange_n(&space->alive, 0, __ATOMIC_SEQ_CST) == 0) {
         space_put(space);
         return;
     }
@@ -73,12 +69,9 @@ void space_exit(struct space *space) {
 void exit_leave(struct executor *executor) {
     struct space *space = executor->space;
     lock_acquire(&space->lock, LOCK_SPACE);
-    if (executor->space_previous != NULL)
-        executor->space_previous->space_next = executor->space_next;
-    else
-        space->executors = executor->space_next;
-    if (executor->space_next != NULL)
-        executor->space_next->space_previous = executor->space_previous;
+    struct executor *previous = executor->space_previous, *next = executor->space_next;
+    *(previous != NULL ? &previous->space_next : &space->executors) = next;
+    if (next != NULL) next->space_previous = previous;
     tear_down_if_last(space);
     lock_release(&space->lock, LOCK_SPACE);
 }
