@@ -83,6 +83,12 @@ LEAF struct executor *shootdown_publish(struct executor *next) {
     return next;
 }
 
+/* Is hart `i` in user mode in the space, with what was before `generation`? */
+static inline bool is_behind(const struct space *space, uint64_t i, uint64_t generation) {
+    uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
+    return (word & IN_USER) && word / 2 < generation;
+}
+
 void shootdown(struct space *space) {
     uint64_t generation = space->generation + 1;
     /* Release: whoever reads it sees the tables changed. */
@@ -90,17 +96,12 @@ void shootdown(struct space *space) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint64_t waiting = 0;
     for (uint64_t i = 0; i < hart_count; i++) {
-        uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
-        if ((word & IN_USER) && word / 2 < generation) {
+        if (is_behind(space, i, generation)) {
             waiting |= 1ul << i;
             ipi_send(harts[i]);
         }
     }
     for (uint64_t i = 0; waiting >> i != 0; i++) {
-        while (waiting >> i & 1) {
-            uint64_t word = __atomic_load_n(&space->seen[i].word, __ATOMIC_ACQUIRE);
-            if (!(word & IN_USER) || word / 2 >= generation) break;
-            machine_relax();
-        }
+        while ((waiting >> i & 1) && is_behind(space, i, generation)) machine_relax();
     }
 }
