@@ -18,39 +18,34 @@
 #include "unmap.h"
 #include "call.h"
 #include "compiler.h"
-#include "machine.h"
 #include "shootdown.h"
 
-/* Where an unmapping has got to. */
+/* Where step 2 has got to. */
 struct cursor {
     uint64_t va, end;
     uint64_t budget; /* entries that may yet be looked at */
     bool found;      /* something was mapped */
 };
 
-/* The end of the range, or of the table whose entries are told apart by the
- * address bits from `shift` on, whichever comes first. */
-static inline uint64_t last_here(const struct cursor *cursor, uint32_t shift) {
+/* The entry for `va` in a table whose entries are told apart by the address
+ * bits from `shift` on. */
+static inline pte_t *entry_at(struct page_table *table, uint64_t va, uint32_t shift) {
+    return &table->entries[va >> shift & (TABLE_ENTRIES - 1)];
+}
+
+/* The end of the range, or of what such a table covers, whichever comes
+ * first. */
+static inline uint64_t end_here(const struct cursor *cursor, uint32_t shift) {
     uint64_t table_end = ((cursor->va >> (shift + 9)) + 1) << (shift + 9);
     return cursor->end < table_end ? cursor->end : table_end;
 }
 
-static inline pte_t *entry_here(struct page_table *table, const struct cursor *cursor,
-                                uint32_t shift) {
-    return &table->entries[cursor->va >> shift & (TABLE_ENTRIES - 1)];
-}
-
-/* On to the next entry of the table. */
-static inline void skip(struct cursor *cursor, uint32_t shift) {
-    cursor->va = ((cursor->va >> shift) + 1) << shift;
-}
-
-/* Step 2 in a table of leaves. Returns how many entries were cleared. */
-static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor) {
-    uint64_t slots = (last_here(cursor, PAGE_SHIFT) - cursor->va) >> PAGE_SHIFT;
+/* Step 2 in a table of leaves. Returns true if that has emptied it. */
+static bool clear_leaves(struct page_table *table, struct cursor *cursor) {
+    uint64_t slots = (end_here(cursor, PAGE_SHIFT) - cursor->va) >> PAGE_SHIFT;
     slots = slots < cursor->budget ? slots : cursor->budget;
     uint64_t cleared = 0;
-    pte_t *entry = entry_here(table, cursor, PAGE_SHIFT);
+    pte_t *entry = entry_at(table, cursor->va, PAGE_SHIFT);
     for (pte_t *last = entry + slots; entry != last; entry++) {
         pte_t pte = pte_load(entry);
         if (pte & PTE_V) {
@@ -61,64 +56,46 @@ static uint64_t clear_leaves(struct page_table *table, struct cursor *cursor) {
     cursor->va += slots << PAGE_SHIFT;
     cursor->budget -= slots;
     cursor->found |= cleared != 0;
-    return cleared;
+    return cleared != 0 && page_count_add(table, -(int64_t)cleared) == 0;
 }
 
-/* Step 2 in a table of any level. Returns how many of its entries were
- * cleared. The recursion is as deep as the tree: three calls, or four. */
-static uint64_t clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor) {
+/* Step 2 in a table of any level. Returns true if that has emptied it. The
+ * recursion is as deep as the tree: three calls, or four. */
+static bool clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor) {
     if (shift == PAGE_SHIFT) return clear_leaves(table, cursor);
-    uint64_t cleared = 0, last = last_here(cursor, shift);
-    for (pte_t *entry = entry_here(table, cursor, shift); cursor->va < last && cursor->budget > 0;
+    uint64_t cleared = 0, end = end_here(cursor, shift);
+    for (pte_t *entry = entry_at(table, cursor->va, shift); cursor->va < end && cursor->budget > 0;
          entry++) {
         pte_t pte = pte_load(entry);
         cursor->budget--;
         if (!(pte & PTE_V)) {
-            skip(cursor, shift);
-            continue;
-        }
-        struct page_table *child = pte_page(pte);
-        uint64_t fewer = clear_table(child, shift - 9, cursor);
-        if (fewer != 0 && page_count_add(child, -(int64_t)fewer) == 0) {
+            cursor->va = ((cursor->va >> shift) + 1) << shift;
+        } else if (clear_table(pte_page(pte), shift - 9, cursor)) {
             pte_store(entry, pte & ~PTE_V);
             cleared++;
         }
     }
-    return cleared;
+    return cleared != 0 && page_count_add(table, -(int64_t)cleared) == 0;
 }
 
-/* Step 4 for leaves: every entry without V up to the end of the range. */
-static void drop_leaves(struct page_table *table, struct cursor *cursor, struct page_chain *chain) {
-    uint64_t last_va = last_here(cursor, PAGE_SHIFT);
-    pte_t *entry = entry_here(table, cursor, PAGE_SHIFT);
-    for (pte_t *last = entry + ((last_va - cursor->va) >> PAGE_SHIFT); entry != last; entry++) {
-        pte_t pte = pte_load(entry);
-        if (pte == 0 || (pte & PTE_V)) continue;
-        unmap_drop(pte, chain);
-        pte_store(entry, 0);
-    }
-    cursor->va = last_va;
-}
-
-/* Step 4 in a table of any level. */
-static void drop_table(struct page_table *table, uint32_t shift, struct cursor *cursor,
+/* Step 4 in a table of any level: every entry without V, from the one for `va`
+ * to the one for `last`. */
+static void drop_table(struct page_table *table, uint32_t shift, uint64_t va, uint64_t last,
                        struct page_chain *chain) {
-    if (shift == PAGE_SHIFT) {
-        drop_leaves(table, cursor, chain);
-        return;
-    }
-    uint64_t last = last_here(cursor, shift);
-    for (pte_t *entry = entry_here(table, cursor, shift); cursor->va < last; entry++) {
+    pte_t *first_entry = entry_at(table, va, shift), *last_entry = entry_at(table, last, shift);
+    for (pte_t *entry = first_entry; entry <= last_entry; entry++) {
         pte_t pte = pte_load(entry);
-        if (pte == 0) {
-            skip(cursor, shift);
-            continue;
-        }
-        drop_table(pte_page(pte), shift - 9, cursor, chain);
-        if (!(pte & PTE_V)) {
+        if (pte == 0) continue;
+        if (LIKELY(shift == PAGE_SHIFT)) {
+            unmap_drop(pte, chain); /* step 2 has cleared all in the range */
+        } else {
+            /* Of the tables between these two, all entries. */
+            drop_table(pte_page(pte), shift - 9, entry == first_entry ? va : 0,
+                       entry == last_entry ? last : ~0ul, chain);
+            if (pte & PTE_V) continue;
             page_retire(pte_page(pte), chain);
-            pte_store(entry, 0);
         }
+        pte_store(entry, 0);
     }
 }
 
@@ -135,14 +112,12 @@ LEAF void unmap_drop(pte_t leaf, struct page_chain *chain) {
 
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end) {
     struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
-    uint64_t cleared = clear_table(space->root, page_table_root_shift, &clear);
-    page_count_add(space->root, -(int64_t)cleared);
+    clear_table(space->root, page_table_root_shift, &clear);
     uint64_t stopped = clear.va < end ? clear.va : end;
     if (!clear.found) return stopped;
     shootdown(space);
-    struct cursor drop = {.va = va, .end = stopped};
     struct page_chain chain = {0};
-    drop_table(space->root, page_table_root_shift, &drop, &chain);
+    drop_table(space->root, page_table_root_shift, va, stopped - 1, &chain);
     page_free_chain(&chain);
     return stopped;
 }
