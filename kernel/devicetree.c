@@ -11,16 +11,10 @@
 #include "print.h"
 #include "string.h"
 
-enum {
-    FDT_MAGIC = 0xd00dfeed,
-    FDT_BEGIN_NODE = 1,
-    FDT_END_NODE = 2,
-    FDT_PROP = 3,
-    FDT_NOP = 4,
-    FDT_END = 9,
-    DEPTH_MAX = 8,
-    TREE_SIZE_MAX = 16 << 20,
-};
+enum { FDT_MAGIC = 0xd00dfeed, TREE_SIZE_MAX = 16 << 20, DEPTH_MAX = 8 };
+
+/* Tokens, which the structure of the tree is made of. */
+enum { FDT_BEGIN_NODE = 1, FDT_END_NODE = 2, FDT_PROP = 3, FDT_NOP = 4, FDT_END = 9 };
 
 struct machine_description machine_description;
 static struct machine_description *const machine = &machine_description;
@@ -83,10 +77,10 @@ static uint32_t property_cell(const struct node *node, const char *name, uint32_
 
 /* Is `text` one of the strings in this property, which each end with 0? */
 static bool property_has(struct property property, const char *text) {
-    size_t length = strlen(text) + 1;
-    for (uint32_t at = 0; at + length <= property.size; at++) {
+    if (property.size == 0 || property.value[property.size - 1] != 0) return false;
+    for (uint32_t at = 0; at < property.size; at++) {
         bool begins = at == 0 || property.value[at - 1] == 0;
-        if (begins && memcmp(property.value + at, text, length) == 0) return true;
+        if (begins && string_equal(property.value + at, text)) return true;
     }
     return false;
 }

@@ -3,11 +3,9 @@
  */
 #include "print.h"
 #include "console.h"
-#include "string.h"
 
 static void print_string(const char *text, unsigned width) {
-    size_t length = strlen(text);
-    for (size_t i = 0; i < length || i < width; i++) console_put(i < length ? text[i] : ' ');
+    for (; *text != 0 || width > 0; width -= width > 0) console_put(*text != 0 ? *text++ : ' ');
 }
 
 static void print_number(uint64_t number, unsigned base, unsigned width, char pad) {

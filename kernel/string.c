@@ -42,12 +42,6 @@ int memcmp(const void *one, const void *other, size_t size) {
     return 0;
 }
 
-size_t strlen(const char *text) {
-    size_t length = 0;
-    while (text[length] != 0) length++;
-    return length;
-}
-
 bool string_equal(const char *one, const char *other) {
     while (*one != 0 && *one == *other) {
         one++;

@@ -10,7 +10,6 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memmove(void *to, const void *from, size_t size);
 void *memset(void *to, int value, size_t size);
 int memcmp(const void *one, const void *other, size_t size);
-size_t strlen(const char *text);
 bool string_equal(const char *one, const char *other);
 
 /* Copy at most size - 1 bytes, and always end with 0. */

@@ -5,16 +5,9 @@
 #include "devicetree.h"
 #include "machine.h"
 
-enum {
-    DATA = 0,
-    INTERRUPT_ENABLE = 1,
-    INTERRUPT_ON_RECEIVE = 1,
-    FIFO_CONTROL = 2,
-    FIFO_ENABLE_AND_CLEAR = 7,
-    LINE_STATUS = 5,
-    LINE_RECEIVED = 1,
-    LINE_CAN_SEND = 0x20,
-};
+enum { DATA = 0, INTERRUPT_ENABLE = 1, FIFO_CONTROL = 2, LINE_STATUS = 5 }; /* registers */
+enum { INTERRUPT_ON_RECEIVE = 1, FIFO_ENABLE_AND_CLEAR = 7 };
+enum { LINE_RECEIVED = 1, LINE_CAN_SEND = 0x20 };
 
 static volatile uint8_t *uart_register(unsigned offset) {
     return (volatile uint8_t *)(machine_description.uart + offset);

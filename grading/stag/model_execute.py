@@ -12,7 +12,6 @@ from .model_hart import (
     ILLEGAL_CAUSE,
     LOAD,
     SATP,
-    SBI_BASE,
     SBI_IPI,
     SBI_PUT,
     SBI_TIME,
@@ -228,7 +227,7 @@ def firmware(world: State, hart: Hart) -> None:
                     world.note(hart, "ipi", value=other.index)
     elif x[17] == SBI_PUT:
         world.console.append(x[10] & 0xFF)
-    elif x[17] != SBI_BASE:
+    else:
         error = -2 & MASK
     x[10], x[11] = error, value
 

@@ -27,7 +27,7 @@ INTERRUPT = 1 << 63
 FETCH, LOAD, STORE = 12, 13, 15  # page faults
 ILLEGAL_CAUSE, BREAK_CAUSE, ECALL_USER = 2, 3, 8
 
-SBI_TIME, SBI_IPI, SBI_BASE, SBI_PUT = 0x54494D45, 0x735049, 0x10, 0x01
+SBI_TIME, SBI_IPI, SBI_PUT = 0x54494D45, 0x735049, 0x01
 
 BARRIER = -1  # in a store buffer: what is behind stays behind
 STEPS_MAX = 50_000  # of one hart without ending: it never will

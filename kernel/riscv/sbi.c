@@ -5,14 +5,9 @@
  */
 #include "riscv/sbi.h"
 
-enum {
-    SBI_LEGACY_PUT = 0x01,
-    SBI_TIME = 0x54494d45,
-    SBI_IPI = 0x735049,
-    SBI_HSM = 0x48534d,
-    SBI_RESET = 0x53525354,
-    SBI_DEBUG_CONSOLE = 0x4442434e,
-};
+/* Extensions. */
+enum { SBI_LEGACY_PUT = 0x01, SBI_TIME = 0x54494d45, SBI_IPI = 0x735049, SBI_HSM = 0x48534d };
+enum { SBI_RESET = 0x53525354, SBI_DEBUG_CONSOLE = 0x4442434e };
 
 /* Returns 0 or a negative error. */
 static int64_t sbi_call(uint64_t extension, uint64_t function, uint64_t arg0, uint64_t arg1) {
