@@ -4,7 +4,6 @@
 #include "plic.h"
 #include "console.h"
 #include "devicetree.h"
-#include "machine.h"
 
 /* Offsets of its registers, all 32 bits wide (PLIC specification, chapter 3). */
 enum {
@@ -20,8 +19,7 @@ static volatile uint32_t *plic_register(uint64_t offset) {
     return (volatile uint32_t *)(machine_description.plic + offset);
 }
 
-void plic_init_hart(void) {
-    if (this_hart()->index != 0) return;
+void plic_init(void) {
     uint64_t interrupt = machine_description.uart_interrupt;
     uint64_t context = machine_description.plic_context;
     *plic_register(PRIORITY + 4 * interrupt) = 1;

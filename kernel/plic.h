@@ -4,8 +4,8 @@
  */
 #pragma once
 
-/* Route this hart's share; only the boot hart has one. */
-void plic_init_hart(void);
+/* Have the UART's interrupt raised on the hart that booted, which calls this. */
+void plic_init(void);
 
-/* An external interrupt is pending on this hart. */
+/* An external interrupt is pending on that hart. */
 void plic_interrupt(void);

@@ -4,13 +4,15 @@
  */
 #include "interrupt.h"
 #include "ipi.h"
+#include "machine.h"
 #include "plic.h"
 #include "riscv/csr.h"
 #include "timer.h"
 
 void interrupt_init(void) {
-    csr_write(sie, SIE_SOFTWARE | SIE_TIMER | SIE_EXTERNAL);
-    plic_init_hart();
+    bool has_uart = this_hart()->index == 0; /* plic.h */
+    csr_write(sie, SIE_SOFTWARE | SIE_TIMER | (has_uart ? SIE_EXTERNAL : 0));
+    if (has_uart) plic_init();
 }
 
 void interrupt_serve(void) {

@@ -202,7 +202,7 @@ void model_write_satp(uint64_t value) {
 
 /* Devices. */
 
-void plic_init_hart(void) {
+void plic_init(void) {
 }
 
 void uart_init(void) {
