@@ -24,9 +24,11 @@
 #include "riscv/asid.h"
 #include "unmap.h"
 
-/* The lock is held. The teardown begins when nobody is left. */
+/* The lock is held. The teardown begins when nobody is left. Acquire: a hart that
+ * had the space on its reap list has looked at `torn` before it cleared `alive`. */
 static void tear_down_if_last(struct space *space) {
-    if (space->executors == NULL && !space_alive(space) && space->torn == SPACE_WHOLE) {
+    bool alive = __atomic_load_n(&space->alive, __ATOMIC_ACQUIRE);
+    if (space->executors == NULL && !alive && space->torn == SPACE_WHOLE) {
         space->torn = SPACE_TO_TEAR_DOWN;
         reap_space(space);
     }
