@@ -86,10 +86,10 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
     struct page_list tables = {0};
     int error = lock_with_tables(space, space, va.raw, end, &tables);
     if (error == 0) {
-        if (!range_empty(space, va.raw, end)) {
-            error = -EEXIST;
+        pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
+        if (pte_load(entry) != 0) {
+            error = -EEXIST; /* so its table was there */
         } else {
-            pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
             page_count_add(table_of(entry), 1);
             pte_publish(entry, leaf(pa, bits));
         }
