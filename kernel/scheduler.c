@@ -84,8 +84,9 @@ void scheduler_enqueue(struct executor *executor) {
     wake_one_idle();
 }
 
-/* Sleep until the queue may have something. */
-static void idle(void) {
+/* Sleep until the queue may have something. Out of line: scheduler_next would
+ * save registers for it on every switch. */
+__attribute__((cold, noinline)) static void idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     uint64_t bit = 1ul << this_hart()->index;
     for (;;) {
