@@ -9,7 +9,8 @@
  * End a space: it is alive no more, all its executors are terminated, and the
  * last of them to come to rest has it torn down (reap_space). From before `alive`
  * is cleared until that is done the exit holds a reference of its own, which
- * reap.c gives back. Without effect the second time. The caller holds a reference, and no lock.
+ * reap.c gives back. Without effect the second time. The caller holds a
+ * reference, and no lock.
  */
 void space_exit(struct space *space);
 

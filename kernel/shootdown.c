@@ -26,8 +26,9 @@
  * this generation; either way before it installs the satp: no walk for this
  * space, not even a speculative one, starts before that from an old pointer.
  * An acquire fence orders the flush after its reading the generation, which
- * was stored after the change of the tables; what it fetches is changed. If the word is even,
- * the hart is not in user mode in the space, and will publish before it is.
+ * was stored after the change of the tables; what it fetches is changed. If the
+ * word is even, the hart is not in user mode in the space, and will publish
+ * before it is.
  *
  * A hart in the kernel is withdrawn: it walks no user table but by software,
  * under the lock. So the shooter waits for harts in user mode only, where the

@@ -56,9 +56,10 @@ __attribute__((noreturn)) static inline void terminate(uint64_t status) {
 
 /*
  * Map `pages` (1 … MAP_PAGES_MAX) pages of zeroed memory at `va` in `space`
- * with rights `prot` (PROT_…; read alone, with write, or with execute). `flags` is 0 or
- * MAP_REPLACE. Errors: -EINVAL, -EBADF, -EEXIST (something is there, without MAP_REPLACE), -ENOMEM
- * (and nothing was mapped), -ESRCH.
+ * with rights `prot` (PROT_…; read alone, with write, or with execute). `flags`
+ * is 0 or MAP_REPLACE.
+ * Errors: -EINVAL, -EBADF, -EEXIST (something is there, without MAP_REPLACE),
+ * -ENOMEM (and nothing was mapped), -ESRCH.
  */
 [[nodiscard]] static inline int64_t map(uint64_t space, uint64_t va, uint64_t pages, uint64_t prot,
                                         uint64_t flags) {
