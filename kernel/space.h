@@ -42,7 +42,7 @@ struct space {
     uint64_t generation; /* starts at 1; under lock, read by every return to user */
     uint64_t satp;
     struct lock lock; /* the tables, the list of executors, `torn` */
-    uint32_t alive;   /* 1 … 0, by compare-and-swap */
+    uint32_t alive;   /* 1 … 0, by one atomic swap */
     struct page_table *root;
     struct executor *executors; /* all that have not ended; under lock */
     uint64_t live;              /* started and not ended; atomic */

@@ -100,7 +100,7 @@ def test_exit_and_create(bench: Bench) -> None:
 def test_two_exits(bench: Bench) -> None:
     space, executor = bench.process(SPINS)
     other = Thread(1, Call("space_exit", (space,)))
-    hint = "who makes `alive` 0, by compare-and-swap, exits; the other leaves no reference"
+    hint = "who makes `alive` 0, in one atomic step, exits; the other leaves no reference"
     explore_exit(bench, space, executor, other, hint)
 
 
