@@ -13,27 +13,34 @@
 #include "timer.h"
 
 /*
- * Interrupts are served; then the executor may have been stopped or ended, or
- * its quantum is over. The next one's quantum starts when it runs: if the way
- * through the scheduler took long, its tick would be due before it has done
- * anything, and where that goes on nobody would. All else is a fault: system
- * calls don't come here.
+ * Who goes on, now that interrupts were served: `self` may have been stopped or
+ * ended; or its quantum is over, whatever interrupt the trap was for, if the
+ * timer has been set anew and is not at `timer_at` any more. The next one's
+ * quantum starts when it runs: if the way through the scheduler took long, its
+ * tick would be due before it has done anything, and where that goes on nobody
+ * would.
  */
+static struct executor *goes_on(struct executor *self, uint64_t timer_at) {
+    if (!state_runnable(state_load(self))) return scheduler_leave(self);
+    if (this_hart()->timer_at == timer_at) return self;
+    self = scheduler_yield(self);
+    timer_renew();
+    return self;
+}
+
+/* What is no interrupt is a fault: system calls don't come here. */
 struct executor *trap(struct executor *self, uint64_t cause) {
     if (!(cause & CAUSE_INTERRUPT)) return fault(self, cause, csr_read(stval));
+    uint64_t timer_at = this_hart()->timer_at;
     interrupt_serve();
-    if (!state_runnable(state_load(self))) return scheduler_leave(self);
-    if (cause == (CAUSE_INTERRUPT | INTERRUPT_TIMER)) {
-        self = scheduler_yield(self);
-        timer_renew();
-    }
-    return self;
+    return goes_on(self, timer_at);
 }
 
 struct executor *trap_reap(struct executor *next) {
     while (this_hart()->reap_due) {
+        uint64_t timer_at = this_hart()->timer_at;
         reap_all();
-        if (!state_runnable(state_load(next))) next = scheduler_leave(next);
+        next = goes_on(next, timer_at);
     }
     return next;
 }

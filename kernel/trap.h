@@ -25,7 +25,7 @@ struct executor *trap(struct executor *self, uint64_t cause);
 
 /* Free what has lost its last reference, before `next` runs on this hart. It
  * serves interrupts meanwhile, one of which may have been meant to stop or end
- * `next`: returns who really runs. */
+ * `next`, or to end its turn: returns who really runs. */
 struct executor *trap_reap(struct executor *next);
 
 /* Assembly (riscv/trap_entry.S): into user mode. Two of each: the second is for
