@@ -17,7 +17,8 @@ void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequ
 /* Take an executor out, if it is in. */
 void deadline_remove(struct executor *executor);
 
-/* End the parks whose deadline is not after `now`. */
+/* End the parks whose deadline is not after `now`: a number of them, then
+ * deadline_nearest says that there are more. */
 void deadline_expire(uint64_t now);
 
 /* The nearest deadline, DEADLINE_NONE if there is none. */
