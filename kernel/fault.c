@@ -3,8 +3,9 @@
  *
  * An entry that was invalid when the hart walked may have become valid since,
  * and a hart may even remember that it was invalid: nobody flushes for that.
- * The fault it causes is spurious; flushing the one page is cheaper here, where
- * it is rare, than on every map.
+ * The fault it causes is spurious; flushing is cheaper here, where it is rare,
+ * than on every map. It may have been an entry that points to a table, which the
+ * flush of a single page need not reach: all of the space goes.
  */
 #include "fault.h"
 #include "exit.h"
@@ -38,7 +39,7 @@ static struct executor *living_supervisor(struct executor *self) {
 
 struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     if (is_spurious(self->space, cause, address)) {
-        sfence_vma_page(address, self->space->asid);
+        sfence_vma_asid(self->space->asid);
         return self;
     }
     lock_acquire(&self->lock, LOCK_EXECUTOR);

@@ -62,7 +62,7 @@ static struct executor *record(struct executor *self, uint64_t cause, uint64_t a
 struct executor *fault(struct executor *self, uint64_t cause, uint64_t address) {
     struct space *space = self->space;
     if (spurious(space, cause, address)) {
-        sfence_vma_page(address, space->asid);
+        sfence_vma_asid(space->asid);
         return self;
     }
     struct executor *supervisor = record(self, cause, address);
