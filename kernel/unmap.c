@@ -139,7 +139,9 @@ struct executor *call_unmap(struct executor *self) {
     space_put(space);
     if (!alive) return call_result(self, -ESRCH);
     if (stopped == end) return call_result(self, 0);
-    /* More to do: let interrupts in, by making the call again for the rest. */
+    /* More to do: let interrupts in, by making the call again for the rest. A
+     * handle to the own space may have been in what is done. */
+    if (space == self->space) self->x[REG_A0] = 0;
     self->x[REG_A1] = stopped;
     self->x[REG_A2] = (end - stopped) >> PAGE_SHIFT;
     return call_again(self);

@@ -217,6 +217,29 @@ static void test_unmap_huge(void) {
     check(time_now() - begin < time_ticks(PATIENCE_MS / 2));
 }
 
+#define SPARSE_PAGES 12ul /* one in each table: more than a slice of unmap */
+#define SPARSE_SHIFT 21
+
+/* Runs in a space of its own, whose handle is the first that goes. */
+static void unmap_by_own_handle(void) {
+    terminate((uint64_t)unmap(AREA, AREA, SPARSE_PAGES << (SPARSE_SHIFT - PAGE_SHIFT)));
+}
+
+/* The call goes on, also when the handle by which it names its own space was in
+ * what is done. */
+static void test_unmap_own_handle(void) {
+    space_begin(0);
+    for (uint64_t i = 1; i < SPARSE_PAGES; i++)
+        check(map(handle(0), AREA + (i << SPARSE_SHIFT), 1, PROT_RW, 0) == 0);
+    process_begin(1, 0, code_spin, 0); /* so that the process goes on */
+    check(share(SPACE_OWN, handle(0), handle(0), AREA, 1, PROT_READ) == 0);
+    process_begin(2, 0, unmap_by_own_handle, 0);
+    check_status(2, 0);
+    for (uint64_t i = 0; i < SPARSE_PAGES; i++)
+        check(map(handle(0), AREA + (i << SPARSE_SHIFT), 1, PROT_RW, 0) == 0);
+    check(destroy(handle(0)) == 0);
+}
+
 /* What unmap takes away, an executor on another hart can't use any more. */
 static void test_unmap_running(void) {
     for (uint64_t round = 0; round < 20; round++) {
@@ -451,6 +474,7 @@ static const struct test memory_tests[] = {
     {"unmap_arguments", test_unmap_arguments},
     {"unmap_handles", test_unmap_handles},
     {"unmap_huge", test_unmap_huge},
+    {"unmap_own_handle", test_unmap_own_handle},
     {"unmap_running", test_unmap_running},
     {"map_replace_running", test_map_replace_running},
     {"share", test_share},
