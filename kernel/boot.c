@@ -113,6 +113,7 @@ static void boot_finish(void) {
     asid_init();
     print("\nStag: %lu hart%s, %lu MiB, Sv%s\n", hart_count, hart_count == 1 ? "" : "s",
           info_page->pages_total >> (20 - PAGE_SHIFT), page_table_levels == 3 ? "39" : "48");
+    fence_io(); /* what the others find here comes before the firmware's letting them go */
     for (uint64_t i = 1; i < hart_count; i++) {
         int64_t error = sbi_hart_start(harts[i]->id, phys_from_image(_start));
         if (error != 0) stop("hart %lu does not start: SBI error %ld", harts[i]->id, error);

@@ -23,7 +23,7 @@ FUNCTION(_start)
     csrw    stvec, t0
     lla     t0, boot_begun
     li      t1, 1
-    amoswap.w t1, t1, (t0)
+    amoswap.w.aq t1, t1, (t0)
     bnez    t1, hart_start
     mv      s1, a0
     mv      s2, a1
