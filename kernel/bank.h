@@ -26,6 +26,7 @@ extern uint64_t bank_count;
 /* A range of physical memory: [start, end). */
 struct range {
     uint64_t start, end;
+    bool no_map; /* reserved, and not even to be mapped */
 };
 
 /*

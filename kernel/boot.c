@@ -56,10 +56,10 @@ static void check_image_in_ram(struct range image) {
 /* Banks of what is neither the firmware's nor the image. */
 static void find_banks(void) {
     const struct machine_description *machine = &machine_description;
-    struct range image = {phys_from_image((void *)KERNEL_IMAGE).raw,
-                          phys_from_image(image_end).raw};
+    struct range image = {.start = phys_from_image((void *)KERNEL_IMAGE).raw,
+                          .end = phys_from_image(image_end).raw};
     check_image_in_ram(image);
-    devicetree_reserve(image, false);
+    devicetree_reserve(image);
     bank_discover(machine->ram, machine->ram_count, machine->reserved, machine->reserved_count);
 }
 

@@ -92,7 +92,8 @@ static struct range take_range(const struct node *node, struct property *reg) {
     if (address_cells == 0 || address_cells > 2 || size_cells > 2)
         stop("devicetree: node '%s' has addresses of more than 64 bits, or none", node->name);
     uint64_t start = take_number(reg, address_cells);
-    return (struct range){start, start + take_number(reg, size_cells)};
+    bool no_map = property_get(node, "no-map").value != NULL;
+    return (struct range){start, start + take_number(reg, size_cells), no_map};
 }
 
 /* The first address and size in a node's reg; 0 if it has none. */
@@ -101,14 +102,13 @@ static struct range node_range(const struct node *node) {
     return take_range(node, &reg);
 }
 
-/* Insert a range into `ranges`, which stay sorted. Returns its place. */
-static uint64_t range_insert(struct range *ranges, uint64_t *count, struct range range) {
+/* Insert a range into `ranges`, which stay sorted. */
+static void range_insert(struct range *ranges, uint64_t *count, struct range range) {
     if (*count == RANGES_MAX) stop("devicetree: more than %u pieces of memory", RANGES_MAX);
     uint64_t place = (*count)++;
     for (; place > 0 && ranges[place - 1].start > range.start; place--)
         ranges[place] = ranges[place - 1];
     ranges[place] = range;
-    return place;
 }
 
 static void read_memory(const struct node *node) {
@@ -124,14 +124,11 @@ static void read_memory(const struct node *node) {
     }
 }
 
-void devicetree_reserve(struct range range, bool no_map) {
+void devicetree_reserve(struct range range) {
     if (range.end <= range.start) return;
     range.start = round_down(range.start, PAGE_SIZE);
     range.end = round_up(range.end, PAGE_SIZE);
-    uint64_t place = range_insert(machine->reserved, &machine->reserved_count, range);
-    bool *flag = &machine->reserved_no_map[place];
-    memmove(flag + 1, flag, machine->reserved_count - 1 - place);
-    *flag = no_map;
+    range_insert(machine->reserved, &machine->reserved_count, range);
 }
 
 static void read_hart(const struct node *node) {
@@ -139,18 +136,18 @@ static void read_hart(const struct node *node) {
     bool okay = status.size == 0 || property_has(status, "okay") || property_has(status, "ok");
     /* A hart that says it has no MMU is a management core. */
     if (!okay || property_has(property_get(node, "mmu-type"), "riscv,none")) return;
+    uint64_t id = node_range(node).start;
     if (machine->hart_count == HARTS_MAX) {
         print("stag: using only %u harts\n", HARTS_MAX);
-        return;
+        if (id != boot_hart) return;
+        machine->hart_count--; /* it takes the place of the last one */
     }
     struct property timebase = property_get(node, "timebase-frequency");
     if (timebase.size == 0) timebase = property_get(node->parent, "timebase-frequency");
     if (timebase.size > 0) machine->timebase = take_number(&timebase, timebase.size / 4);
-    uint64_t *first = machine->hart_ids, *last = &first[machine->hart_count++];
-    *last = node_range(node).start;
-    if (*last != boot_hart) return;
-    *last = *first;
-    *first = boot_hart;
+    uint64_t *ids = machine->hart_ids;
+    ids[machine->hart_count++] = id == boot_hart ? ids[0] : id;
+    if (id == boot_hart) ids[0] = id;
 }
 
 /* Boot arguments: `mmu=sv39` or `mmu=sv48`, and `run=` up to the end. (memcmp
@@ -178,7 +175,8 @@ static void read_node(const struct node *node) {
     } else if (property_has(type, "cpu")) {
         read_hart(node);
     } else if (string_equal(node->parent->name, "reserved-memory")) {
-        devicetree_reserve(node_range(node), property_get(node, "no-map").value != NULL);
+        struct property reg = property_get(node, "reg");
+        while (reg.size >= 4) devicetree_reserve(take_range(node, &reg));
     } else if (string_equal(node->name, "chosen")) {
         read_bootargs(property_get(node, "bootargs"));
     } else if (property_has(compatible, "riscv,cpu-intc")) {
@@ -275,7 +273,7 @@ void devicetree_read(const void *address, uint64_t hart) {
     while (reserved.size >= 16) {
         uint64_t start = take_number(&reserved, 2), size = take_number(&reserved, 2);
         if (size == 0) break;
-        devicetree_reserve((struct range){start, start + size}, false);
+        devicetree_reserve((struct range){.start = start, .end = start + size});
     }
     struct node above_root = {.name = "", .properties = structure};
     walk(&above_root, 0);

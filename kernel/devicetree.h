@@ -13,7 +13,6 @@ struct machine_description {
     struct range ram[RANGES_MAX]; /* by address, whole pages, no overlaps */
     uint64_t ram_count;
     struct range reserved[RANGES_MAX]; /* firmware and kernel; by address, whole pages */
-    bool reserved_no_map[RANGES_MAX];  /* … that may not even be mapped */
     uint64_t reserved_count;
 
     uint64_t hart_ids[HARTS_MAX]; /* the boot hart comes first */
@@ -42,4 +41,4 @@ void devicetree_read(const void *tree, uint64_t boot_hart);
 
 /* Keep a range of RAM from the page allocator; one of no size, or that ends
  * beyond all addresses, is ignored. */
-void devicetree_reserve(struct range range, bool no_map);
+void devicetree_reserve(struct range range);

@@ -4,6 +4,7 @@ why it does not boot on others."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -240,6 +241,19 @@ def deep_tree(tree: Devicetree) -> None:
         node = node.children["deep"]
 
 
+def plic_of(tree: Devicetree) -> Node:
+    (path,) = tree.compatible("riscv,plic0")
+    return tree.node(path)
+
+
+def endless_plic(tree: Devicetree) -> None:
+    plic_of(tree).set_wide("reg", 0xC000000, (1 << 64) - 0xC000000)
+
+
+def last_plic(tree: Devicetree) -> None:
+    plic_of(tree).set_wide("reg", (1 << 64) - PAGE, PAGE)
+
+
 BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
     "no-uart": (remove_uart, "(?i)uart"),
     "no-plic": (remove_plic, "(?i)plic|interrupt controller"),
@@ -253,6 +267,8 @@ BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
     "tiny-memory": (tiny_memory, "(?i)memory|RAM"),
     "many-pieces": (many_pieces, "(?i)memory|RAM"),
     "deep-tree": (deep_tree, "(?i)devicetree"),
+    "endless-plic": (endless_plic, "(?i)device at 0xc000000 is out of reach"),
+    "last-plic": (last_plic, "(?i)device at 0xfffffffffffff000 is out of reach"),
     "no-tree": (b"", "(?i)devicetree|trap at boot"),
     "garbage": (bytes(range(256)) * 16, "(?i)devicetree"),
     "half-a-header": (b"\xd0\x0d\xfe\xed" + bytes(4092), "(?i)devicetree"),
@@ -281,6 +297,49 @@ def test_odd_but_possible(boot_system: BootSystem) -> None:
     system = boot_system(harts=2, arguments=QUICK)
     text = boot_with(system, change, patience=60)
     assert "stag$ hello" in text, text
+
+
+def test_reserved_ranges_in_one_node(boot_system: BootSystem) -> None:
+    """All of them are kept from the page allocator."""
+    first, second = (0x84000000, MIB), (0x86000000, 32 * MIB)
+
+    def change(tree: Devicetree) -> None:
+        parent = tree.root.children.setdefault("reserved-memory", Node())
+        parent.set_cells("#address-cells", 2)
+        parent.set_cells("#size-cells", 2)
+        parent.children["two@84000000"] = node = Node()
+        node.set_wide("reg", *first, *second)
+
+    system = boot_system(harts=1)
+    hart = system.run_to_entry()
+    tree = system.read_devicetree(hart)
+    change(tree)
+    system.replace_devicetree(hart, tree.flatten())
+    system.run_to_prompt()
+    for bank in system.allocation().banks:
+        start = system.memory.translate(bank.base)
+        for kept, size in (first, second):
+            assert start + bank.size <= kept or kept + size <= start, f"{kept:#x} is handed out"
+
+
+def test_boot_hart_comes_last(boot_system: BootSystem) -> None:
+    """Behind more harts than the kernel uses."""
+    system = boot_system(harts=2)
+    hart = system.run_to_entry()
+    tree = system.read_devicetree(hart)
+    cpus = tree.node("/cpus").children
+    own = cpus.pop(f"cpu@{hart}")
+    for number in range(100, 115):
+        cpus[f"cpu@{number}"] = other = copy.deepcopy(own)
+        other.set_cells("reg", number)
+    cpus[f"cpu@{hart}"] = own
+    system.replace_devicetree(hart, tree.flatten())
+    system.harts.run("page_alloc_init")
+    assert system.variable("hart_count") == 16
+    ids = system.symbols["machine_description"] + (
+        system.symbols.struct("machine_description")["hart_ids"].offset
+    )
+    assert system.memory.u64(ids) == hart
 
 
 def test_hart_numbers_with_gaps(boot_system: BootSystem) -> None:

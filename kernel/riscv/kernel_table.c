@@ -49,7 +49,7 @@ static void map_image(const char *start, const char *end, uint64_t rights) {
 static void map_device(uint64_t pa, uint64_t size) {
     uint64_t start = round_down(pa, PAGE_SIZE), end = round_up(pa + size, PAGE_SIZE);
     if (pa == 0) return;
-    if (end > user_end()) stop("paging: a device at 0x%lx is out of reach", pa);
+    if (end <= start || end > user_end()) stop("paging: a device at 0x%lx is out of reach", pa);
     page_table_map(template, start, phys(start), end - start, PTE_R | PTE_W);
 }
 
@@ -66,8 +66,7 @@ static void map_ram(void) {
         uint64_t start = machine->ram[i].start, end = machine->ram[i].end;
         for (uint64_t j = 0; j < machine->reserved_count; j++) {
             const struct range *reserved = &machine->reserved[j];
-            if (!machine->reserved_no_map[j] || reserved->end <= start || reserved->start >= end)
-                continue;
+            if (!reserved->no_map || reserved->end <= start || reserved->start >= end) continue;
             map_linear(start, reserved->start);
             start = reserved->end;
         }

@@ -353,8 +353,13 @@ static void find_banks(void) {
     linear_offset = (uint64_t)memory - RAM_BASE;
     uint64_t hole = RAM_BASE + (ram_pages / 3 << PAGE_SHIFT);
     uint64_t hole_end = hole + (HOLE_PAGES << PAGE_SHIFT);
-    struct range ram[] = {{RAM_BASE, hole}, {hole_end, RAM_BASE + (ram_pages << PAGE_SHIFT)}};
-    struct range taken[] = {{hole_end + (7 << PAGE_SHIFT), hole_end + (9 << PAGE_SHIFT)}};
+    struct range ram[] = {
+        {.start = RAM_BASE, .end = hole},
+        {.start = hole_end, .end = RAM_BASE + (ram_pages << PAGE_SHIFT)},
+    };
+    struct range taken[] = {
+        {.start = hole_end + (7 << PAGE_SHIFT), .end = hole_end + (9 << PAGE_SHIFT)},
+    };
     bank_discover(ram, 2, taken, 1);
 }
 

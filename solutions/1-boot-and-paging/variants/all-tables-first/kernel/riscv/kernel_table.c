@@ -69,7 +69,7 @@ static uint64_t next_hole(uint64_t at, uint64_t end, uint64_t *hole_end) {
     uint64_t hole = end;
     for (uint64_t i = 0; i < machine->reserved_count; i++) {
         struct range range = machine->reserved[i];
-        if (!machine->reserved_no_map[i] || range.end <= at || range.start >= hole) continue;
+        if (!machine->reserved[i].no_map || range.end <= at || range.start >= hole) continue;
         hole = range.start > at ? range.start : at;
         *hole_end = range.end;
     }

@@ -61,7 +61,7 @@ static bool may_be_mapped(uint64_t pa) {
     const struct machine_description *machine = &machine_description;
     for (uint64_t i = 0; i < machine->reserved_count; i++) {
         const struct range *range = &machine->reserved[i];
-        if (machine->reserved_no_map[i] && range->start <= pa && pa < range->end) return false;
+        if (machine->reserved[i].no_map && range->start <= pa && pa < range->end) return false;
     }
     return true;
 }

@@ -61,7 +61,7 @@ static void map_ram(struct range ram) {
     uint64_t start = ram.start; /* what is before this is done */
     for (uint64_t i = 0; i < machine->reserved_count && start < ram.end; i++) {
         struct range hole = machine->reserved[i];
-        if (!machine->reserved_no_map[i] || hole.end <= start || hole.start >= ram.end) continue;
+        if (!machine->reserved[i].no_map || hole.end <= start || hole.start >= ram.end) continue;
         if (hole.start > start) map_linear(start, hole.start);
         start = hole.end;
     }
