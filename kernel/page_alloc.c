@@ -231,8 +231,9 @@ LEAF void page_put(void *page, struct page_chain *chain) {
 
 void page_free_chain(struct page_chain *chain) {
     if (chain->first == NULL) return;
-    queue_append(chain->first, chain->last);
+    /* Counted first: who takes them off the queue counts them out after that. */
     __atomic_fetch_add(&global()->pages_free, chain->count, __ATOMIC_RELAXED);
+    queue_append(chain->first, chain->last);
     *chain = (struct page_chain){0};
 }
 
