@@ -17,9 +17,6 @@
 #include "scheduler.h"
 #include "timer.h"
 
-/* So many parks at most end in one go, under the lock. */
-enum { EXPIRE_MAX = 64 };
-
 static struct lock deadline_lock;
 static struct executor *heap;            /* under deadline_lock */
 static uint64_t nearest = DEADLINE_NONE; /* written under it */
@@ -96,7 +93,8 @@ void deadline_remove(struct executor *executor) {
 void deadline_expire(uint64_t now) {
     if (deadline_nearest() > now) return;
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
-    for (int left = EXPIRE_MAX; left > 0 && heap != NULL && heap->deadline <= now; left--) {
+    /* So many at most in one go, with interrupts off. */
+    for (int left = 64; left > 0 && heap != NULL && heap->deadline <= now; left--) {
         struct executor *executor = heap;
         heap_remove(executor);
         /* The heap's reference goes to the queue, or back. */

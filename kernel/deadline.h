@@ -4,8 +4,8 @@
  *
  * An executor in the heap is held by a reference. It leaves the heap when its
  * deadline passes, when its park has ended otherwise and it runs again
- * (park_finish), or when it ends: so an executor that parks is never still in
- * the heap for an earlier park.
+ * (park_finish), when it is started anew, or when it ends: so an executor that
+ * parks is never still in the heap for an earlier park.
  */
 #pragma once
 #include "executor.h"

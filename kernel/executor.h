@@ -74,7 +74,6 @@ _Static_assert(sizeof(struct executor) <= PAGE_SIZE, "executor page");
 
 /* Names of the registers that the kernel speaks of. */
 enum {
-    REG_RA = 0,
     REG_SP = 1,
     REG_FP = 7,
     REG_A0 = 9,

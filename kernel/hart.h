@@ -2,7 +2,7 @@
  * The hart page: what one hart alone works with. It stands at HART_PAGE on
  * every hart, a different page behind it on each, and tp points to it.
  *
- * Only its own hart touches it, but for the two MCS words. A pointer to it
+ * Only its own hart writes it, but for the two MCS words. A pointer to it
  * that another hart will follow must be its linear-map address, `self`.
  */
 #pragma once

@@ -6,9 +6,10 @@
  * panics at once, on every run, not only when the deadlock strikes.
  *
  * The kernel runs with interrupts off and is never preempted, so a holder is
- * always running and a lock is held for a short, bounded time. No lock is
- * held while waiting for another hart, but for a space's during its own
- * shootdown (shootdown.h), and in share the other space's with it.
+ * always running and a lock is held for a short time, bounded but in space_exit,
+ * which goes through all executors of the space. No lock is held while waiting
+ * for another hart, but for a space's during its own shootdown (shootdown.h),
+ * and in share the other space's with it.
  */
 #pragma once
 #include "hart.h"

@@ -82,9 +82,8 @@ static int lock_with_tables(struct space *from, struct space *to, uint64_t va, u
 }
 
 int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
-    uint64_t end = va.raw + PAGE_SIZE;
     struct page_list tables = {0};
-    int error = lock_with_tables(space, space, va.raw, end, &tables);
+    int error = lock_with_tables(space, space, va.raw, va.raw + PAGE_SIZE, &tables);
     if (error == 0) {
         pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
         if (pte_load(entry) != 0) {

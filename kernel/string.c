@@ -9,7 +9,7 @@
  * are. */
 #pragma GCC optimize("no-tree-loop-distribute-patterns")
 
-void *memcpy(void *restrict to, const void *restrict from, size_t size) {
+void *memcpy(void *to, const void *from, size_t size) {
     uint8_t *target = to;
     const uint8_t *source = from;
     if ((((uintptr_t)to | (uintptr_t)from) & 7) == 0) {

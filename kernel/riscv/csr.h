@@ -25,10 +25,7 @@
 #define SSTATUS_SUM  (1ul << 18) /* kernel accesses to user pages */
 #define SSTATUS_MXR  (1ul << 19) /* loads from executable pages */
 
-#define CAUSE_FETCH_FAULT      1
 #define CAUSE_ILLEGAL          2
-#define CAUSE_LOAD_FAULT       5
-#define CAUSE_STORE_FAULT      7
 #define CAUSE_ECALL_USER       8
 #define CAUSE_FETCH_PAGE_FAULT 12
 #define CAUSE_LOAD_PAGE_FAULT  13
@@ -48,9 +45,6 @@
 #define csr_write(name, value)                                                                     \
     __asm__ volatile("csrw " #name ", %0" ::"rK"((uint64_t)(value)) : "memory")
 
-#define csr_set(name, bits)                                                                        \
-    __asm__ volatile("csrs " #name ", %0" ::"rK"((uint64_t)(bits)) : "memory")
-
 #define csr_clear(name, bits)                                                                      \
     __asm__ volatile("csrc " #name ", %0" ::"rK"((uint64_t)(bits)) : "memory")
 
@@ -64,7 +58,8 @@ static inline void sfence_vma_asid(uint64_t asid) {
     __asm__ volatile("sfence.vma zero, %0" ::"r"(asid) : "memory");
 }
 
-/* The translation of one page in one address space. */
+/* The leaf for one page in one address space. What is remembered of the tables on
+ * the way to it may stay. */
 static inline void sfence_vma_page(uint64_t va, uint64_t asid) {
     __asm__ volatile("sfence.vma %0, %1" ::"r"(va), "r"(asid) : "memory");
 }

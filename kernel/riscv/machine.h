@@ -38,6 +38,6 @@ static inline uint64_t machine_time(void) {
     return now;
 }
 
-/* Copy and clear whole 8-byte words (string.S). */
+/* Clear and copy whole pages (string.S). */
 void page_zero(void *page);
 void page_copy(void *to, const void *from);

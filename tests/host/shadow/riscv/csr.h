@@ -18,7 +18,6 @@
 #undef fence_io
 #undef csr_read
 #undef csr_write
-#undef csr_set
 #undef csr_clear
 
 #define csr_read(name)         model_read_##name()
