@@ -108,12 +108,16 @@ build/flags build/sources: FORCE
 MACHINE = $(QEMU) -machine virt -smp $(HARTS) -m $(MEM) -nographic -no-reboot \
 	-kernel build/kernel.elf -append "mmu=$(MMU)$${RUN:+ run=$$RUN}"
 qemu: build/kernel.elf ## run it: HARTS=4 MEM=128M MMU=sv39 RUN="ps; mem"
-	@$(if $(RUN),,echo "To leave, type poweroff, or ctrl-A and then x.";) $(MACHINE)
+	@$(if $(RUN),,echo "To leave, type poweroff, or ctrl-A and then x.";) \
+		[ $${#RUN} -le 1000 ] || { echo "RUN is longer than 1000 characters: run fewer commands at a time"; exit 1; }; \
+		$(MACHINE)
 
 qemu-gdb: build/kernel.elf ## run it, waiting for a debugger
+	@! kill -0 "$$(cat build/gdb.pid 2>/dev/null)" 2>/dev/null || \
+		{ echo "A machine waits here already: end it, or type make gdb in another terminal"; exit 1; }
 	@rm -f build/gdb.sock
 	@echo "The machine waits. In another terminal, in this folder, type: make gdb"
-	@$(MACHINE) -S -gdb unix:build/gdb.sock,server=on,wait=off
+	@$(MACHINE) -S -gdb unix:build/gdb.sock,server=on,wait=off -pidfile build/gdb.pid
 
 gdb: ## attach a debugger to what make qemu-gdb runs
 	@test -S build/gdb.sock || { echo "No machine waits here: first type make qemu-gdb in another terminal"; exit 1; }

@@ -56,6 +56,15 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_folders(options: argparse.Namespace) -> None:
+    tree, out = options.tree, options.out
+    if not tree.is_dir():
+        what = "is a file: unpack it first" if tree.exists() else "there is no such folder"
+        raise StagError(f"--tree {tree}: {what}")
+    if out and (out.resolve() in (tree.resolve(), ROOT) or (out.exists() and not out.is_dir())):
+        raise StagError(f"--out {out}: give a folder of its own")
+
+
 def chosen(plan: Plan, challenge: bool, word: str) -> list[TestItem]:
     """The tests with the word in their names, and what they need."""
     tests = list(plan.lab.challenge if challenge else plan.lab.tests)
@@ -164,6 +173,7 @@ def main() -> int:
         stream.reconfigure(errors="replace")  # where letters are ASCII
     options = arguments()
     try:
+        check_folders(options)
         plan = load_plan(ROOT, options.lab)
         tests = chosen(plan, options.challenge, options.test)
     except StagError as error:
@@ -177,10 +187,16 @@ def main() -> int:
             judge(plan, tests, options, grade, out)
             grade.notes = plan.notes
             write_files(grade, out)
+        show(grade, Console(highlight=False))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    show(grade, Console(highlight=False))
+    except BrokenPipeError:  # whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"grade: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 3
     return grade.status
 
 

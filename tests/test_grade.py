@@ -52,7 +52,9 @@ def test_chosen_test_comes_with_what_it_needs(probed: Course) -> None:
     assert (graded.status, graded.data["points"]) == (0, 70)
 
 
-@pytest.mark.parametrize("option", ["--test=nothing", "--lab=9"])
+@pytest.mark.parametrize(
+    "option", ["--test=nothing", "--lab=9", "--tree=/nowhere", "--tree=/etc/passwd", "--out=/etc/passwd"]
+)
 def test_wrong_option_gets_one_line(probed: Course, option: str) -> None:
     graded = probed.grade(option)
     assert graded.status == 2

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 from conftest import KERNEL
-from stag.machine import MachineConfig, run_to_exit
+from stag.machine import Machine, MachineConfig, run_to_exit
+from stag.system import PROMPT
 
 slow = pytest.mark.slow
 
@@ -49,3 +50,17 @@ def test_killer_1000_times() -> None:
 def test_demonstrations() -> None:
     """What a visitor tries first."""
     check_run("pingpong 200; primes; philosophers; pager; date; mem", "the child saw 0 wrong words")
+
+
+def test_shell_stops_waiting() -> None:
+    """One ctrl-C, however many jobs: they go on, and the shell is back."""
+    with Machine.of(KERNEL, harts=2, debug=False) as machine:
+        serial = machine.serial
+        end = serial.wait_for(PROMPT, patience=60)
+        serial.type("loop &\nloop &\nwait\n")
+        end = serial.wait_for("wait", start=end)
+        serial.type("\x03")
+        end = serial.wait_for(PROMPT, start=end)
+        serial.type("jobs\n")
+        end = serial.wait_for("1  loop", start=end)
+        serial.wait_for("2  loop", start=end)

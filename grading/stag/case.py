@@ -118,6 +118,8 @@ def _by_address(words: dict[str, int]) -> dict[int, int]:
 
 def load(path: Path) -> Case:
     """Read a file that dump wrote."""
+    if path.exists() and not path.is_file():
+        raise StagError(f"{path} is no file")
     try:
         data = json.loads(path.read_text())
         if data["version"] != VERSION:

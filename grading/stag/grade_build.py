@@ -17,12 +17,15 @@ from .verdict import plain
 
 ERRORS_SHOWN = 5
 LINES_MAX = 40
+WIDTH_MAX = 200  # of a line, which may come from a file that is no text
 TIME_LIMIT = 300.0  # seconds, on a computer that does nothing else
 # Of a compiler or an assembler that was sent round in circles.
 LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 1 << 28}
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "CROSS", "CI")
 
-_ERROR = re.compile(r"error:|Error:|undefined reference|multiple definition", re.IGNORECASE)
+_ERROR = re.compile(
+    r"error:|Error:|undefined reference|multiple definition|relocation truncated", re.IGNORECASE
+)
 _NO_TOOLS = re.compile(r"^\S*Makefile:\d+: \*\*\* ((?:Missing:|There is no command|GNU make).*)\.")
 
 
@@ -30,7 +33,7 @@ def build(tree: Path, jobs: int) -> Path:
     """The kernel's ELF file. BadSubmission with the first errors of the
     compiler if it does not build."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
-    environment["LC_ALL"] = "C"
+    environment |= {"LC_ALL": "C", "STAG_INSTALL": "no"}  # what is missing is named
     try:
         make = subprocess.Popen(
             ["make", "-s", f"-j{jobs}", "kernel"],
@@ -85,4 +88,5 @@ def first_errors(text: str) -> str:
             shown.append(line)
     if errors > ERRORS_SHOWN:
         shown.append(f"… and {errors - ERRORS_SHOWN} more")
-    return "\n".join((shown or lines)[:LINES_MAX])
+    kept = (shown or lines)[:LINES_MAX]
+    return "\n".join(line if len(line) <= WIDTH_MAX else line[:WIDTH_MAX] + " …" for line in kept)

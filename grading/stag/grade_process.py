@@ -28,7 +28,9 @@ def die_with_parent(limits: Mapping[int, int] | None = None) -> Callable[[], Non
             if os.getppid() != parent:  # it was killed before we could ask
                 os._exit(1)
         for kind, most in (limits or {}).items():
-            resource.setrlimit(kind, (most, most))
+            hard = resource.getrlimit(kind)[1]
+            least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (least, least))
 
     return ask
 

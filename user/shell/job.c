@@ -110,31 +110,38 @@ static bool job_report(const struct job *job, const struct executor_info *info, 
     return info->status == 0;
 }
 
-bool job_wait(int64_t number) {
-    struct job *job = &jobs[number - 1];
-    struct executor_info info;
-
-    for (;;) {
-        if (child_settled(job->process.executor, &info)) {
-            bool success = job_report(job, &info, false);
-            job_drop(job);
-            return success;
-        }
+/* Wait until a job has settled. False after ctrl-C. */
+static bool job_settles(struct job *job, struct executor_info *info) {
+    while (!child_settled(job->process.executor, info)) {
         keyboard_poll();
         if (keyboard_interrupted()) {
             printf("^C\n");
-            job_drop(job);
             return false;
         }
         park(EVENT_CHILD | EVENT_CONSOLE, time_after(LOOK_MS));
     }
+    return true;
+}
+
+bool job_wait(int64_t number) {
+    struct job *job = &jobs[number - 1];
+    struct executor_info info;
+    bool success = job_settles(job, &info) && job_report(job, &info, false);
+
+    job_drop(job);
+    return success;
 }
 
 bool job_wait_all(void) {
+    struct executor_info info;
     bool success = true;
 
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
-        if (job_exists(number) && !job_wait(number)) success = false;
+        struct job *job = &jobs[number - 1];
+        if (!job_exists(number)) continue;
+        if (!job_settles(job, &info)) return false; /* the jobs go on */
+        if (!job_report(job, &info, false)) success = false;
+        job_drop(job);
     }
     return success;
 }

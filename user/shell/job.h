@@ -23,7 +23,8 @@ int64_t job_start(const struct program *program, int argc, const char *const arg
  */
 bool job_wait(int64_t number);
 
-/* The same for all jobs. Returns true if all ended with status 0. */
+/* The same for all jobs, but ctrl-C leaves them running. Returns true if all
+ * ended with status 0. */
 bool job_wait_all(void);
 
 /* End job `number`. Returns false, after a message, if there is none. */
