@@ -9,9 +9,9 @@ import pytest
 MISSED = {
     "yield_pair": 490,
     "unpark_nobody": 270,
-    "block_wake": 1450,
+    "block_wake": 1430,
     "page_free": 25,
-    "executor_life": 4050,
+    "executor_life": 3950,
 }
 
 # Of operations between two harts, which have no goals.

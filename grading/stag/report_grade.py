@@ -52,6 +52,8 @@ class Grade:
         if self.challenge:
             passed = sum(result.outcome == "pass" for result in self.results)
             return f"{passed} of {len(self.results)} tests of the challenge pass (not for points)"
+        if self.broken:
+            return "not judged: no points were given, and none lost"
         return f"{self.got} of {self.points} points"
 
     @property
