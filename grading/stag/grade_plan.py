@@ -68,6 +68,11 @@ def _git(root: Path, *arguments: str) -> str | None:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
     except OSError:
         return None
+    if "dubious ownership" in done.stderr:
+        raise InfrastructureError(
+            f"git does not read {root}, which belongs to somebody else; to let it:"
+            f" git config --global --add safe.directory {root}"
+        )
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -52,8 +52,6 @@ class Grade:
         if self.challenge:
             passed = sum(result.outcome == "pass" for result in self.results)
             return f"{passed} of {len(self.results)} tests of the challenge pass (not for points)"
-        if self.broken:
-            return "not judged: no points were given, and none lost"
         return f"{self.got} of {self.points} points"
 
     @property
@@ -184,7 +182,8 @@ def show(grade: Grade, console: Console) -> None:
     console.print()
     if grade.errors:
         console.print(Text("Something could not be judged: no points are lost for it.", "magenta"))
-    console.print(Text(grade.score, "bold"))
+    if not grade.broken:
+        console.print(Text(grade.score, "bold"))
 
 
 def _indented(console: Console, text: str) -> None:
