@@ -37,6 +37,7 @@ struct property {
 };
 
 static uint64_t boot_hart;
+static uint64_t harts_unused;    /* those that there is no place for */
 static uint64_t boot_controller; /* the boot hart's own, as the PLIC refers to it */
 static struct property plic_targets;
 
@@ -138,16 +139,15 @@ static void read_hart(const struct node *node) {
     if (!okay || property_has(property_get(node, "mmu-type"), "riscv,none")) return;
     uint64_t id = node_range(node).start;
     if (machine->hart_count == HARTS_MAX) {
-        print("stag: using only %u harts\n", HARTS_MAX);
+        if (harts_unused++ == 0) print("stag: using only %u harts\n", HARTS_MAX);
         if (id != boot_hart) return;
         machine->hart_count--; /* it takes the place of the last one */
     }
     struct property timebase = property_get(node, "timebase-frequency");
     if (timebase.size == 0) timebase = property_get(node->parent, "timebase-frequency");
     if (timebase.size > 0) machine->timebase = take_number(&timebase, timebase.size / 4);
-    uint64_t *ids = machine->hart_ids;
-    ids[machine->hart_count++] = id == boot_hart ? ids[0] : id;
-    if (id == boot_hart) ids[0] = id;
+    machine->hart_ids[machine->hart_count++] = id == boot_hart ? machine->hart_ids[0] : id;
+    if (id == boot_hart) machine->hart_ids[0] = id;
 }
 
 /* Boot arguments: `mmu=sv39` or `mmu=sv48`, and `run=` up to the end. (memcmp
