@@ -47,6 +47,11 @@ def test_killer_1000_times() -> None:
     check_run("killer 1000", "killer: 1000 times", patience=3600)
 
 
+def test_usertests_knows_its_names() -> None:
+    code, text = run_to_exit(MachineConfig(KERNEL, arguments="run=usertests park nosuch"), 60)
+    assert code != 0 and "usertests: no test or part is called nosuch" in text, text
+
+
 def test_demonstrations() -> None:
     """What a visitor tries first."""
     check_run("pingpong 200; primes; philosophers; pager; date; mem", "the child saw 0 wrong words")

@@ -185,12 +185,32 @@ static bool is_wanted(const struct part *part, const struct test *test, int coun
     return count == 0;
 }
 
+/* A name that is no test's and no part's, else NULL. */
+static const char *unknown_name(int count, char **names) {
+    for (int n = 0; n < count; n++) {
+        bool known = false;
+
+        for (uint64_t i = 0; i < PARTS; i++) {
+            for (uint64_t j = 0; j < parts[i].count; j++)
+                known |= is_wanted(&parts[i], &parts[i].tests[j], 1, &names[n]);
+        }
+        if (!known) return names[n];
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv) {
+    const char *unknown;
     int names = 1;
 
     if (argc > 1 && strcmp(argv[1], "deep") == 0) {
         deep = true;
         names = 2;
+    }
+    unknown = unknown_name(argc - names, argv + names);
+    if (unknown != NULL) {
+        printf("usertests: no test or part is called %s\n", unknown);
+        return 1;
     }
     free(malloc(HEAP_BYTES)); /* the heap keeps its pages: let it have them now */
     pages_count();
