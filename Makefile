@@ -24,7 +24,8 @@ NONE := $(filter-out build/% $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Make
 $(if $(NONE),$(error There is no target '$(firstword $(NONE))': `make help` lists them))
 NONE := $(filter-out $(SETTINGS),$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v)))
 $(if $(NONE),$(error There is no setting '$(firstword $(NONE))': there are $(SETTINGS)))
-check = $(if $(shell printf %s '$($1)' | grep -Ex '$2'),,$(error $1=$($1): give $3))
+quote = '$(subst ','\'',$1)'
+check = $(if $(shell printf %s $(call quote,$($1)) | grep -Ex '$2'),,$(error $1=$($1): give $3))
 $(call check,HARTS,[1-9]|1[0-6],a number of harts from 1 to 16)
 $(call check,MEM,(3[2-9]|[4-9][0-9]|[1-9][0-9]{2,4})M|([1-9]|[1-9][0-9]|1[01][0-9]|12[0-8])G,a size from 32M to 128G)
 $(call check,MMU,sv39|sv48,sv39 or sv48)
@@ -36,11 +37,12 @@ $(if $(CHALLENGE),$(call check,CHALLENGE,1,1))
 $(if $(TIMES),$(call check,TIMES,[1-9][0-9]*,how many times))
 $(if $(BUSY),$(call check,BUSY,[0-9][0-9]?,a number of busy loops up to 99))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
+$(if $(TEST),$(call check,TEST,[][A-Za-z0-9_.:-]+,a word of a test's name))
 
 # What the goals need is found, and installed or named if it is missing.
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
   NEEDS := $(or $(if $(filter handouts branches test%,$(GOALS)),handouts),$(if $(filter bench grade% replay starter submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
-  TOOLS := $(shell CROSS='$(CROSS)' GDB='$(GDB)' QEMU='$(QEMU)' PYTHON='$(PYTHON)' tools/setup $(NEEDS))
+  TOOLS := $(shell CROSS=$(call quote,$(CROSS)) GDB=$(call quote,$(GDB)) QEMU=$(call quote,$(QEMU)) PYTHON=$(call quote,$(PYTHON)) tools/setup $(NEEDS))
   $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
 endif
 
@@ -137,7 +139,7 @@ grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 CHALLENGE=1 PRIOR=mine: your fil
 	@$(PYTHON) grading/grade.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
 		$(if $(CHALLENGE),--challenge) $(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
 replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
-	@$(PYTHON) grading/replay.py '$(CASE)'
+	@$(PYTHON) grading/replay.py $(call quote,$(CASE))
 grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=word ALL=1 TIMES=10)
 	@$(PYTHON) grading/solutions.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
 		$(if $(ALL),--all) $(if $(TIMES),--times $(TIMES))
@@ -145,9 +147,9 @@ grade-steady: ## see that the verdict is the same every time: TIMES=100 BUSY=8 (
 	@$(PYTHON) grading/steady.py --times $(or $(TIMES),10) --busy $(or $(BUSY),0) $(if $(LAB),--lab $(LAB))
 
 starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
-	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),'$(OUT)')
+	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),$(call quote,$(OUT)))
 branches: kernel ## cut the course's repositories, or bring them up to date: OUT=dir (build/course) BREAK=1
-	@$(PYTHON) tools/branches $(if $(OUT),'$(OUT)') $(if $(BREAK),--break) --kernel build/kernel.elf
+	@$(PYTHON) tools/branches $(if $(OUT),$(call quote,$(OUT))) $(if $(BREAK),--break) --kernel build/kernel.elf
 submit: ## pack what students of a lab have written, to hand it in: LAB=2
 	@$(PYTHON) grading/submit.py $(if $(LAB),--lab $(LAB))
 
