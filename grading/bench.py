@@ -15,6 +15,8 @@ The table goes to the terminal, the figures to build/bench.json.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import json
 import os
 import re
@@ -178,6 +180,7 @@ def table_of(figures: dict[str, int]) -> Table:
 
 
 def main() -> int:
+    interrupt.clean_up_when_killed()
     try:
         figures = measure()
     except StagError as error:

@@ -11,12 +11,13 @@ command line or a lab without tests, 3 if something could not be judged.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import argparse
 import difflib
 import fcntl
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,7 +169,7 @@ def judge(
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    interrupt.clean_up_when_killed()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # where letters are ASCII
     options = arguments()
@@ -189,9 +190,6 @@ def main() -> int:
             write_files(grade, out)
         show(grade, Console(highlight=False))
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

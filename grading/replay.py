@@ -9,6 +9,8 @@ real thing.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import os
 import shutil
 import subprocess
@@ -116,6 +118,7 @@ def replay(path: Path) -> int:
 
 
 def main() -> int:
+    interrupt.clean_up_when_killed()
     if len(sys.argv) != 2 or not sys.argv[1]:
         print("usage: make replay CASE=file [STEP=n]", file=sys.stderr)
         return 2
@@ -124,8 +127,6 @@ def main() -> int:
     except StagError as error:
         print(f"replay: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ index.html, and report.txt.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import argparse
-import signal
 import sys
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def write(reports: list[LabReport], out: Path, times: int) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    interrupt.clean_up_when_killed()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # where letters are ASCII
     options = arguments()
@@ -155,12 +156,8 @@ def main() -> int:
     out = (ROOT / options.out).resolve()
     progress = Progressing(Console(stderr=True, highlight=False, soft_wrap=True), len(jobs))
     runner = Runner(ROOT, out, options.times, bool(options.all or options.test))
-    try:
-        with progress.bar:
-            runner.run(jobs, options.jobs, progress.begun, progress.ended)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
+    with progress.bar:
+        runner.run(jobs, options.jobs, progress.begun, progress.ended)
     write(reports, out, options.times)
     show(reports, options.times, console)
     where = f"by name: {options.out}/index.html, report.txt"

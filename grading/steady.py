@@ -8,9 +8,10 @@ build/steady.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import argparse
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,7 +97,7 @@ def count_wrong(numbers: list[int], times: int, jobs: int, console: Console) -> 
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    interrupt.clean_up_when_killed()
     parser = argparse.ArgumentParser(prog="steady.py", description="Grade again and again.")
     parser.add_argument("--lab", type=int, help="this lab alone")
     parser.add_argument("--times", type=int, default=10)
@@ -113,12 +114,8 @@ def main() -> int:
     OUT.mkdir(parents=True, exist_ok=True)
     for path in OUT.glob("wrong-*.txt"):
         path.unlink()
-    try:
-        with busy(options.busy):
-            wrong = count_wrong(numbers, options.times, options.jobs, Console(stderr=True))
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
+    with busy(options.busy):
+        wrong = count_wrong(numbers, options.times, options.jobs, Console(stderr=True))
     runs = options.times * len(numbers)
     loops = f", beside {options.busy} busy loops" if options.busy else ""
     print(f"{runs - wrong} of {runs} runs gave full points and the same results{loops}")

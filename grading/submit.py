@@ -8,6 +8,8 @@ byte for byte.
 
 from __future__ import annotations
 
+from stag import interrupt  # noqa: I001 (first: see there)
+
 import argparse
 import gzip
 import io
@@ -73,6 +75,7 @@ def submit(number: int | None, tree: Path) -> None:
 
 
 def main() -> int:
+    interrupt.clean_up_when_killed()
     parser = argparse.ArgumentParser(prog="submit.py", description="Pack a lab to hand it in.")
     parser.add_argument("--lab", type=int, help="its number")
     parser.add_argument("--tree", type=Path, default=ROOT, help="where the files are")

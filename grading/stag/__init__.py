@@ -3,6 +3,7 @@
 From the bottom up:
 
     errors       what can go wrong, in one line each
+    interrupt    what ctrl-C says
     remote       the GDB remote protocol
     machine      starting and ending QEMU, the serial console
     memory       physical and virtual memory of a stopped machine

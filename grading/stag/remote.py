@@ -278,6 +278,9 @@ class Remote:
             self.set_breakpoint(address)
         try:
             yield
+        except KeyboardInterrupt:
+            addresses = ()  # perhaps amid a request: no other can be made
+            raise
         finally:
             with contextlib.suppress(GuestExit):
                 for address in addresses:
