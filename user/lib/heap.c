@@ -79,22 +79,26 @@ static struct block *block_take(uint64_t size) {
 }
 
 /* Map more pages at the end of the heap, for at least `size` bytes more.
- * Returns false if there is no memory. Lock held. */
+ * Returns false if there is no memory, with nothing mapped. Lock held. */
 static bool heap_grow(uint64_t size) {
-    if (size > USER_STACKS - heap_end - GROW_PAGES * PAGE_SIZE) return false;
-    while (size > 0) {
-        uint64_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
-        if (pages < GROW_PAGES) pages = GROW_PAGES;
-        if (pages > MAP_PAGES_MAX) pages = MAP_PAGES_MAX;
-        if (map(SPACE_OWN, heap_end, pages, PROT_READ | PROT_WRITE, 0) < 0)
-            return false; /* what was mapped so far is on the list */
+    struct block *block = (struct block *)heap_end;
+    uint64_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t mapped = 0;
 
-        struct block *block = (struct block *)heap_end;
-        block->size = pages * PAGE_SIZE;
-        heap_end += block->size;
-        size -= size < block->size ? size : block->size;
-        block_release(block);
+    if (pages < GROW_PAGES) pages = GROW_PAGES;
+    if (pages > (USER_STACKS - heap_end) / PAGE_SIZE) return false;
+    while (mapped < pages) {
+        uint64_t part = pages - mapped < MAP_PAGES_MAX ? pages - mapped : MAP_PAGES_MAX;
+        uint64_t at = heap_end + mapped * PAGE_SIZE;
+        if (map(SPACE_OWN, at, part, PROT_READ | PROT_WRITE, 0) < 0) {
+            if (mapped > 0) unmap(SPACE_OWN, heap_end, mapped);
+            return false;
+        }
+        mapped += part;
     }
+    block->size = pages * PAGE_SIZE;
+    heap_end += block->size;
+    block_release(block);
     return true;
 }
 

@@ -27,13 +27,17 @@ static uint64_t use_all_memory(void) {
     return at;
 }
 
+/* Filling all memory takes too long here. Says so. */
+static bool too_much_memory(const char *test) {
+    if (deep || info_page()->pages_total <= PAGES_QUICK) return false;
+    printf("(%s is left out: there is too much; try usertests deep)\n", test);
+    return true;
+}
+
 /* Without memory, calls that need some say so, the others work; and when there
  * is some again, all is well. */
 static void test_no_memory(void) {
-    if (!deep && info_page()->pages_total > PAGES_QUICK) {
-        printf("(no_memory is left out: there is too much; try usertests deep)\n");
-        return;
-    }
+    if (too_much_memory("no_memory")) return;
     check(create_executor(SPACE_OWN, handle(0)) == 0);
     uint64_t end = use_all_memory();
     uint64_t count = 0;
@@ -54,6 +58,13 @@ static void test_no_memory(void) {
     check(start(handle(0), (uint64_t)code_end, 0, 0) == 0);
     check(unmap(SPACE_OWN, AREA, 100) == 0);
     check(map(SPACE_OWN, AREA + 10 * PAGE_SIZE, 80, PROT_RW, 0) == 0);
+}
+
+/* A heap that can't grow as far as it should gives back what it got (which is
+ * seen after the test, as always). */
+static void test_no_heap(void) {
+    if (too_much_memory("no_heap")) return;
+    check(malloc(info_page()->pages_total * PAGE_SIZE) == 0);
 }
 
 /*
@@ -102,6 +113,7 @@ static void test_many_spaces(void) {
 
 static const struct test limit_tests[] = {
     {"no_memory", test_no_memory},
+    {"no_heap", test_no_heap},
     {"chain", test_chain},
     {"chain_executors", test_chain_executors},
     {"many_spaces", test_many_spaces},
