@@ -21,9 +21,9 @@ struct sink {
 /* What stands between the % and the letter. */
 struct field {
     size_t width;
-    char padding;
-    bool left;
-    bool wide; /* a 64-bit number */
+    bool zeros; /* fill it with zeros, not with blanks */
+    bool left;  /* flush left */
+    bool wide;  /* a 64-bit number */
 };
 
 /* Write what is in the buffer to the console. Nothing can be done about an
@@ -45,22 +45,30 @@ static void sink_put(struct sink *sink, char byte) {
     sink->total++;
 }
 
-/* Put `length` bytes, padded to the width of the field. */
-static void put_padded(struct sink *sink, const struct field *field, const char *text,
-                       size_t length) {
-    size_t padding = field->width > length ? field->width - length : 0;
+static void put_times(struct sink *sink, char byte, size_t times) {
+    for (; times > 0; times--) sink_put(sink, byte);
+}
 
-    for (size_t i = 0; i < padding && !field->left; i++) sink_put(sink, ' ');
-    for (size_t i = 0; i < length; i++) sink_put(sink, text[i]);
-    for (size_t i = 0; i < padding && field->left; i++) sink_put(sink, ' ');
+/* Put a prefix and `length` bytes, padded to the width of the field: with
+ * blanks before or after them, or with zeros between the two. */
+static void put_padded(struct sink *sink, const struct field *field, const char *prefix,
+                       const char *text, size_t length) {
+    size_t used = strlen(prefix) + length;
+    size_t padding = field->width > used ? field->width - used : 0;
+    bool zeros = field->zeros && !field->left;
+
+    if (!zeros && !field->left) put_times(sink, ' ', padding);
+    while (*prefix != 0) sink_put(sink, *prefix++);
+    if (zeros) put_times(sink, '0', padding);
+    while (length-- > 0) sink_put(sink, *text++);
+    if (field->left) put_times(sink, ' ', padding);
 }
 
 /* Put a number in base 10 or 16, after the prefix ("", "-" or "0x"). */
 static void put_number(struct sink *sink, const struct field *field, uint64_t number, bool decimal,
                        const char *prefix) {
-    char text[64];
+    char text[20]; /* as many digits as 2^64 - 1 has */
     size_t position = sizeof(text);
-    size_t prefix_length = strlen(prefix);
 
     /* From the last digit to the first. */
     do {
@@ -69,20 +77,21 @@ static void put_number(struct sink *sink, const struct field *field, uint64_t nu
         text[--position] = "0123456789abcdef"[digit];
         number = rest;
     } while (number != 0);
-    if (field->padding == '0' && !field->left) {
-        while (position > prefix_length && sizeof(text) - position + prefix_length < field->width)
-            text[--position] = '0';
-    }
-    for (size_t i = prefix_length; i > 0; i--) text[--position] = prefix[i - 1];
-    put_padded(sink, field, text + position, sizeof(text) - position);
+    put_padded(sink, field, prefix, text + position, sizeof(text) - position);
+}
+
+/* Put text; only numbers are filled with zeros. */
+static void put_text(struct sink *sink, struct field field, const char *text, size_t length) {
+    field.zeros = false;
+    put_padded(sink, &field, "", text, length);
 }
 
 /* Read flags, width and size of a field. Returns what follows them. */
 static const char *parse_field(const char *format, struct field *field, va_list *arguments) {
-    *field = (struct field){.padding = ' '};
+    *field = (struct field){0};
     for (;; format++) {
         if (*format == '0')
-            field->padding = '0';
+            field->zeros = true;
         else if (*format == '-')
             field->left = true;
         else
@@ -90,7 +99,8 @@ static const char *parse_field(const char *format, struct field *field, va_list 
     }
     if (*format == '*') {
         int width = va_arg(*arguments, int);
-        field->width = width > 0 ? width : 0;
+        if (width < 0) field->left = true;
+        field->width = width < 0 ? -(size_t)width : (size_t)width;
         format++;
     }
     for (; *format >= '0' && *format <= '9'; format++)
@@ -106,11 +116,12 @@ static void put_signed(struct sink *sink, const struct field *field, int64_t num
         put_number(sink, field, number, true, "");
 }
 
-/* Put one field, whose letter is `letter`. */
-static void put_field(struct sink *sink, const struct field *field, char letter,
+/* Put one field, whose letter is `letter`. Returns false if that is not known. */
+static bool put_field(struct sink *sink, const struct field *field, char letter,
                       va_list *arguments) {
     switch (letter) {
     case 'd':
+    case 'i':
         put_signed(sink, field,
                    field->wide ? va_arg(*arguments, int64_t) : va_arg(*arguments, int));
         break;
@@ -124,16 +135,18 @@ static void put_field(struct sink *sink, const struct field *field, char letter,
     case 's': {
         const char *string = va_arg(*arguments, const char *);
         if (string == 0) string = "(null)";
-        put_padded(sink, field, string, strlen(string));
+        put_text(sink, *field, string, strlen(string));
         break;
     }
     case 'c': {
         char byte = (char)va_arg(*arguments, int);
-        put_padded(sink, field, &byte, 1);
+        put_text(sink, *field, &byte, 1);
         break;
     }
-    default: /* %%, or a letter that is not known, shown as it stands */ sink_put(sink, letter);
+    case '%': sink_put(sink, '%'); break;
+    default: return false;
     }
+    return true;
 }
 
 static void sink_format(struct sink *sink, const char *format, va_list *arguments) {
@@ -145,7 +158,12 @@ static void sink_format(struct sink *sink, const char *format, va_list *argument
         struct field field;
         format = parse_field(format + 1, &field, arguments);
         if (*format == 0) break;
-        put_field(sink, &field, *format++, arguments);
+        if (put_field(sink, &field, *format, arguments)) {
+            format++;
+            continue;
+        }
+        /* It may have an argument that we can't skip: show the rest as it is. */
+        while (*format != 0) sink_put(sink, *format++);
     }
 }
 

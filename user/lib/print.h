@@ -1,9 +1,9 @@
 /*
  * Formatted output.
  *
- * Known are %d %u %x %c %s %p %%, with `l` or `z` for 64-bit numbers, a width
+ * Known are %d %i %u %x %c %s %p %%, with `l` or `z` for 64-bit numbers, a width
  * (`*` too), zero padding, and `-` for flush left. There is no precision and
- * no floating point.
+ * no floating point: what follows an unknown letter is not formatted.
  *
  * What one printf writes reaches the console in pieces of CONSOLE_WRITE_MAX
  * bytes; lines shorter than that are never mixed with another program's.

@@ -18,7 +18,7 @@ static bool both_aligned(const void *one, const void *other) {
 /* A word that may alias anything. */
 typedef uint64_t __attribute__((may_alias)) any_word;
 
-PLAIN_LOOPS void *memcpy(void *restrict to, const void *restrict from, size_t count) {
+PLAIN_LOOPS void *memcpy(void *to, const void *from, size_t count) {
     char *put = to;
     const char *get = from;
 
@@ -34,7 +34,8 @@ PLAIN_LOOPS void *memcpy(void *restrict to, const void *restrict from, size_t co
 }
 
 PLAIN_LOOPS void *memmove(void *to, const void *from, size_t count) {
-    /* As unsigned numbers: true if `to` is below `from`, or past its end. */
+    /* As unsigned numbers: true if `to` is below `from`, or past its end. Our
+     * memcpy goes upwards, so it may be below. */
     if ((uintptr_t)to - (uintptr_t)from >= count) return memcpy(to, from, count);
 
     /* Last byte first, so that no byte is overwritten before it is read. */
@@ -124,8 +125,10 @@ bool string_number(const char *string, int64_t *value) {
     for (; *string != 0; string++) {
         uint64_t digit = digit_value(*string);
         if (digit >= base) return false;
+        if (number > (~0ul - digit) / base) return false;
         number = number * base + digit;
     }
+    if (negative && number > 1ul << 63) return false;
     *value = negative ? -(int64_t)number : (int64_t)number;
     return true;
 }

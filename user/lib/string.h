@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Copy `count` bytes between places that do not overlap. Returns `to`. */
-void *memcpy(void *restrict to, const void *restrict from, size_t count);
+void *memcpy(void *to, const void *from, size_t count);
 
 /* Copy `count` bytes between places that may overlap. Returns `to`. */
 void *memmove(void *to, const void *from, size_t count);
@@ -34,6 +34,7 @@ size_t string_copy(char *to, const char *from, size_t size);
 
 /*
  * Read a whole string as a number, decimal or, after 0x, hexadecimal, with an
- * optional minus sign. Returns false, and leaves `*value`, if it isn't one.
+ * optional minus sign. Returns false, and leaves `*value`, if it isn't one or
+ * has more than 64 bits.
  */
 bool string_number(const char *string, int64_t *value);

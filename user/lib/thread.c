@@ -99,12 +99,12 @@ int64_t thread_join(struct thread *thread, int64_t *result) {
     uint32_t me = thread_self()->number + 1;
     uint32_t seen = THREAD_RUNNING;
 
-    if (thread->number == 0) return -EINVAL;
+    if (thread->number == 0 || thread == thread_self()) return -EINVAL;
+    /* `ended` can't tell: once it says THREAD_ENDED, the joiner's number is gone. */
+    if (__atomic_exchange_n(&thread->joined, 1, __ATOMIC_RELAXED) != 0) return -EBUSY;
     if (__atomic_compare_exchange_n(&thread->ended, &seen, me, false, CAS_ORDER, CAS_ORDER)) {
         while (__atomic_load_n(&thread->ended, __ATOMIC_ACQUIRE) == me)
             park_if(&thread->ended, me, DEADLINE_NONE);
-    } else if (seen != THREAD_ENDED) {
-        return -EBUSY;
     }
     if (result != 0) *result = thread->result;
     thread_drop(thread->number);

@@ -24,6 +24,7 @@ struct thread {
     /* THREAD_RUNNING, 1 + the number of the thread that waits for the end, or
      * THREAD_ENDED. */
     uint32_t ended;
+    uint32_t joined; /* 1 once a thread joins it */
 
     /* For sync.c and semaphore.c, for as long as the thread waits there. */
     uint32_t waiting;   /* 1 while it waits, 0 once it may go on */
@@ -75,7 +76,7 @@ __attribute__((noreturn)) void thread_exit(int64_t result);
 /*
  * Wait for a thread to end and give back all it had; after that it must not be
  * named any more. Its result is stored to `*result` unless that is 0.
- * Returns 0; -EBUSY if another thread is joining it; -EINVAL for thread 0,
- * whose end is the program's.
+ * Returns 0; -EBUSY if another thread is joining it; -EINVAL for the caller
+ * itself, and for thread 0, whose end is the program's.
  */
 int64_t thread_join(struct thread *thread, int64_t *result);

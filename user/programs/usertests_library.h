@@ -1,5 +1,5 @@
 /*
- * usertests: the parts of the library that stand on the kernel's sleep calls.
+ * usertests: the library. Most of these tests stand on the kernel's sleep calls.
  */
 #pragma once
 #include "usertests_harness.h"
@@ -35,6 +35,34 @@ static int64_t thread_number(void *argument) {
 
 static void test_threads(void) {
     for (uint64_t round = 0; round < 10; round++) threads_run(thread_number, 0 + 1 + 2 + 3);
+}
+
+static uint32_t may_end;
+
+static int64_t thread_until_told(void *argument) {
+    (void)argument;
+    while (__atomic_load_n(&may_end, __ATOMIC_ACQUIRE) == 0) yield();
+    return 7;
+}
+
+static int64_t thread_join_other(void *other) {
+    int64_t result;
+    return thread_join(other, &result) == 0 ? result : -1;
+}
+
+/* Who comes second, or joins itself, is refused. */
+static void test_join_once(void) {
+    struct thread *thread, *first;
+    int64_t result;
+
+    may_end = 0;
+    check(thread_join(thread_self(), 0) == -EINVAL);
+    check(thread_create(thread_until_told, 0, &thread) == 0);
+    check(thread_create(thread_join_other, thread, &first) == 0);
+    while (__atomic_load_n(&thread->joined, __ATOMIC_RELAXED) == 0) yield();
+    check(thread_join(thread, 0) == -EBUSY);
+    __atomic_store_n(&may_end, 1, __ATOMIC_RELEASE);
+    check(thread_join(first, &result) == 0 && result == 7);
 }
 
 static int64_t thread_count(void *argument) {
@@ -137,7 +165,40 @@ static void test_heap(void) {
     free(0);
 }
 
+static void check_text(const char *wanted, const char *text, int length) {
+    check(strcmp(wanted, text) == 0);
+    check(length == (int)strlen(wanted));
+}
+
+static void test_print(void) {
+    char text[100], zeros[100];
+
+#define CHECK_TEXT(wanted, ...) check_text(wanted, text, snprintf(text, sizeof(text), __VA_ARGS__))
+    CHECK_TEXT("-9223372036854775808 18446744073709551615", "%ld %lu", (int64_t)(1ul << 63), ~0ul);
+    CHECK_TEXT("   -7|-7   |-0007|-7", "%5d|%-5i|%05d|%0d", -7, -7, -7, -7);
+    CHECK_TEXT("ab   |   ab|x|%", "%*s|%*s|%c|%%", -5, "ab", 5, "ab", 'x');
+    CHECK_TEXT("ff|00ff|0x1f", "%x|%04x|%p", 255, 255, (void *)31);
+    memset(zeros, '0', 80);
+    zeros[79] = '1', zeros[80] = 0;
+    CHECK_TEXT(zeros, "%080d", 1);
+    CHECK_TEXT("1 X %s", "%d %X %s", 1, 10, "not read");
+}
+
+static void test_number(void) {
+    int64_t value = 5;
+
+    check(!string_number("", &value) && !string_number("-", &value) &&
+          !string_number("0x", &value));
+    check(!string_number("12a", &value) && !string_number("18446744073709551616", &value));
+    check(!string_number("0x10000000000000000", &value));
+    check(!string_number("-9223372036854775809", &value) && value == 5);
+    check(string_number("18446744073709551615", &value) && value == -1);
+    check(string_number("-9223372036854775808", &value) && value == (int64_t)(1ul << 63));
+    check(string_number("0xfF", &value) && value == 255);
+}
+
 static const struct test library_tests[] = {
-    {"threads", test_threads},     {"mutex", test_mutex}, {"condition", test_condition},
-    {"semaphore", test_semaphore}, {"heap", test_heap},
+    {"threads", test_threads},     {"join_once", test_join_once}, {"mutex", test_mutex},
+    {"condition", test_condition}, {"semaphore", test_semaphore}, {"heap", test_heap},
+    {"print", test_print},         {"number", test_number},
 };
