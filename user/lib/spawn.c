@@ -94,7 +94,7 @@ static int64_t arguments_lay_out(char *page, int argc, const char *const argv[])
     uint64_t strings = 0;
     for (int i = 0; i < argc; i++) {
         strings += strlen(argv[i]) + 1;
-        if (strings > PAGE_SIZE / 2 - 2 * sizeof(uint64_t)) return -EINVAL;
+        if (strings > PAGE_SIZE) return -EINVAL;
     }
     uint64_t needed = (2 + (uint64_t)argc) * sizeof(uint64_t) + strings;
     if (needed > PAGE_SIZE) return -EINVAL;
@@ -117,7 +117,7 @@ static int64_t arguments_lay_out(char *page, int argc, const char *const argv[])
 /* Give a child its stack, with its arguments on top. Returns where they are,
  * or an error. */
 static int64_t load_stack(uint64_t space, int argc, const char *const argv[]) {
-    char page[PAGE_SIZE] __attribute__((aligned(16)));
+    char page[PAGE_SIZE] __attribute__((aligned(16))) = {0}; /* the child sees all of it */
     int64_t offset = arguments_lay_out(page, argc, argv);
     if (offset < 0) return offset;
 

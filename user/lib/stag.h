@@ -1,5 +1,5 @@
 /*
- * The user library: all of its headers.
+ * The user library: all of its headers but lab.h.
  *
  *   call.h       the system calls, one function each
  *   info.h       info_page(): what the kernel shows of the machine
@@ -36,8 +36,8 @@
  * the library may be called from any thread, unless they say otherwise; they
  * need tp to point to a control block, which it does in main() and in all
  * threads made by thread_create(). An executor that a program makes by itself
- * with create_executor() has no control block: there, only call.h, string.h,
- * print.h, time.h, heap.h, slots.h and handle.h work.
+ * with create_executor() has no control block: what stands on thread_self()
+ * (thread.h, sync.h, semaphore.h, spawn.h) does not work there.
  */
 #pragma once
 #include "call.h"
