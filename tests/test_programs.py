@@ -69,3 +69,23 @@ def test_shell_stops_waiting() -> None:
         serial.type("jobs\n")
         end = serial.wait_for("1  loop", start=end)
         serial.wait_for("2  loop", start=end)
+
+
+def test_ctrl_c_ends_the_line() -> None:
+    with Machine.of(KERNEL, harts=2, debug=False) as machine:
+        serial = machine.serial
+        end = serial.wait_for(PROMPT, patience=60)
+        serial.type("hello; loop; crash\n")
+        end = serial.wait_for("hello from user mode", start=end)
+        serial.type("\x03")
+        end = serial.wait_for(PROMPT, start=serial.wait_for("^C", start=end))
+        serial.type("hello\x1b\n")  # Enter after a lone escape is Enter
+        end = serial.wait_for("hello from user mode", start=end)
+        serial.wait_for(PROMPT, start=end)
+        assert "crash stopped" not in serial.text
+
+
+def test_background_jobs_count_if_waited_for() -> None:
+    for command, fails in (("crash null &; hello; hello", False), ("crash null &; wait", True)):
+        code, text = run_to_exit(MachineConfig(KERNEL, 2, arguments=f"run={command}"), 60)
+        assert (code != 0) == fails, text

@@ -51,7 +51,11 @@ static struct date date_of(uint64_t day) {
     };
 }
 
-int main(void) {
+int main(int argc, char **) {
+    if (argc > 1) {
+        printf("usage: date\n");
+        return 1;
+    }
     const volatile struct clock *clock = (const volatile struct clock *)USER_RTC_PAGE;
 
     if (!page_present(USER_RTC_PAGE)) {

@@ -705,7 +705,7 @@ int main(int argc, char **argv) {
         for (test = 0; test < TESTS; test++) test_judge(wanted, lenient, &run, &passed);
     }
     if (run == 0) {
-        printf("usage: litmus [all|map|unmap|code][-precedes|-follows|-overlaps] [ROUNDS] "
+        printf("usage: litmus [all|(map|unmap|code)[-precedes|-follows|-overlaps]] [ROUNDS] "
                "[lenient]\n");
         return 1;
     }

@@ -15,7 +15,11 @@ static void print_pages(const char *what, uint64_t pages) {
     printf("%-22s %9lu pages %9lu KiB\n", what, pages, pages * PAGE_SIZE >> 10);
 }
 
-int main(void) {
+int main(int argc, char **) {
+    if (argc > 1) {
+        printf("usage: mem\n");
+        return 1;
+    }
     const volatile struct info_page *info = info_page();
     uint64_t cached = 0;
 

@@ -202,7 +202,11 @@ static int64_t pager_run(struct pager *pager) {
     }
 }
 
-int main(void) {
+int main(int argc, char **) {
+    if (argc > 1) {
+        printf("usage: pager\n");
+        return 1;
+    }
     struct pager pager;
 
     for (uint64_t i = 0; i < NOTES; i++) notes[i] = i;

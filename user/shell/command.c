@@ -9,63 +9,66 @@
 
 #define WORDS_MAX 16
 
-/* Commands of the shell itself: given the words, true if it went well. */
+/* Commands of the shell itself: given the argument, if they want one, true if
+ * it went well. */
 struct builtin {
     const char *name;
-    bool (*run)(int count, const char *const words[]);
+    const char *usage;
+    int words; /* in that */
+    bool (*run)(const char *argument);
     const char *help;
 };
 
-static bool run_help(int count, const char *const words[]);
+static bool run_help(const char *argument);
 
-static bool run_jobs(int count, const char *const words[]) {
-    (void)count, (void)words;
+static bool run_jobs(const char *) {
     job_list(false);
     return true;
 }
 
-static bool run_ps(int count, const char *const words[]) {
-    (void)count, (void)words;
+static bool run_ps(const char *) {
     job_list(true);
     return true;
 }
 
-static bool run_kill(int count, const char *const words[]) {
+static bool run_kill(const char *argument) {
     int64_t number;
 
-    if (count != 2 || !string_number(words[1], &number)) {
-        printf("usage: kill N, where N is the number of a job\n");
-        return false;
-    }
-    return job_kill(number);
+    if (string_number(argument, &number)) return job_kill(number);
+    printf("kill: %s is no number\n", argument);
+    return false;
 }
 
-static bool run_wait(int count, const char *const words[]) {
-    (void)count, (void)words;
+static bool run_wait(const char *) {
     return job_wait_all();
 }
 
 static const struct builtin builtins[] = {
-    {"help", run_help, "list the commands"},
-    {"jobs", run_jobs, "list the jobs in the background"},
-    {"kill", run_kill, "kill N: end job N"},
-    {"ps", run_ps, "show what the shell and its jobs are doing"},
-    {"wait", run_wait, "wait until all jobs have ended"},
+    {"help", "help", 1, run_help, "list the commands"},
+    {"jobs", "jobs", 1, run_jobs, "list the jobs in the background"},
+    {"kill", "kill N", 2, run_kill, "end job N"},
+    {"ps", "ps", 1, run_ps, "show what the shell and its jobs are doing"},
+    {"wait", "wait", 1, run_wait, "wait until all jobs have ended"},
 };
 
 #define BUILTINS (sizeof(builtins) / sizeof(builtins[0]))
 
-static bool run_help(int count, const char *const words[]) {
-    (void)count, (void)words;
+static bool run_help(const char *) {
     printf("commands of the shell:\n");
     for (uint64_t i = 0; i < BUILTINS; i++)
-        printf("  %-6s %s\n", builtins[i].name, builtins[i].help);
+        printf("  %-6s %s\n", builtins[i].usage, builtins[i].help);
     printf("programs:\n ");
     for (const struct program *program = archive; program < archive_end; program++)
         printf(" %s", program->name);
     printf("\nPROGRAM & runs it in the background, `;` stands between commands,\n"
            "ctrl-C stops a program, `poweroff` the machine.\n");
     return true;
+}
+
+static bool run_builtin(const struct builtin *builtin, int count, const char *const words[]) {
+    if (count == builtin->words) return builtin->run(words[1]);
+    printf("usage: %s\n", builtin->usage);
+    return false;
 }
 
 /* Cut a command into words. Returns how many, or -1 if there are too many. */
@@ -93,7 +96,7 @@ static bool run_program(const struct program *program, int count, const char *co
 }
 
 static bool run_command(char *command, bool background) {
-    const char *words[WORDS_MAX];
+    const char *words[WORDS_MAX] = {0};
     int count = split_words(command, words);
 
     if (count == 0) return true;
@@ -102,7 +105,7 @@ static bool run_command(char *command, bool background) {
         return false;
     }
     for (uint64_t i = 0; i < BUILTINS; i++) {
-        if (strcmp(builtins[i].name, words[0]) == 0) return builtins[i].run(count, words);
+        if (strcmp(builtins[i].name, words[0]) == 0) return run_builtin(&builtins[i], count, words);
     }
     const struct program *program = program_find(words[0]);
     if (program == 0) {
@@ -121,6 +124,7 @@ bool command_run_line(char *line) {
         char mark = *end;
         *end = 0;
         if (!run_command(line, mark == '&')) success = false;
+        if (job_interrupted()) return false;
         line = mark == 0 ? end : end + 1;
     }
     return success;

@@ -11,6 +11,6 @@
 #include <stdbool.h>
 
 /* Run the commands of a line, one after the other; the line is cut up in
- * place. Returns true if all of them succeeded (one in the background: if it
- * could be started). */
+ * place. Ctrl-C ends the command and the line. Returns true if all of them
+ * succeeded (one in the background: if it could be started). */
 bool command_run_line(char *line);

@@ -30,6 +30,7 @@ struct job {
 
 /* Job n is jobs[n - 1]. */
 static struct job jobs[JOBS_MAX];
+static bool interrupted; /* a wait, by ctrl-C, and nobody has asked yet */
 
 /* Least authority: what programs get beyond their own memory. */
 static const struct {
@@ -116,6 +117,7 @@ static bool job_settles(struct job *job, struct executor_info *info) {
         keyboard_poll();
         if (keyboard_interrupted()) {
             printf("^C\n");
+            interrupted = true;
             return false;
         }
         park(EVENT_CHILD | EVENT_CONSOLE, time_after(LOOK_MS));
@@ -155,6 +157,13 @@ bool job_kill(int64_t number) {
     return true;
 }
 
+bool job_interrupted(void) {
+    bool was = interrupted;
+
+    interrupted = false;
+    return was;
+}
+
 bool job_any_ended(void) {
     struct executor_info info;
 
@@ -165,18 +174,16 @@ bool job_any_ended(void) {
     return false;
 }
 
-bool job_reap(void) {
+void job_reap(void) {
     struct executor_info info;
-    bool success = true;
 
     for (int64_t number = 1; number <= JOBS_MAX; number++) {
         struct job *job = &jobs[number - 1];
         if (job_exists(number) && child_settled(job->process.executor, &info)) {
-            if (!job_report(job, &info, true)) success = false;
+            job_report(job, &info, true);
             job_drop(job);
         }
     }
-    return success;
 }
 
 /* Print what an executor is doing. A pc can be told of one at rest only. */

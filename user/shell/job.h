@@ -27,15 +27,17 @@ bool job_wait(int64_t number);
  * ended with status 0. */
 bool job_wait_all(void);
 
+/* True once after ctrl-C has ended a wait. */
+bool job_interrupted(void);
+
 /* End job `number`. Returns false, after a message, if there is none. */
 bool job_kill(int64_t number);
 
 /* True if a job has ended that nobody was told of yet. */
 bool job_any_ended(void);
 
-/* Tell of the jobs that have ended, and forget them. Returns true if all of
- * them ended with status 0. */
-bool job_reap(void);
+/* Tell of the jobs that have ended, and forget them. */
+void job_reap(void);
 
 /* Print the jobs, and with `details` also what each is doing, and the shell. */
 void job_list(bool details);

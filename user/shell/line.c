@@ -1,7 +1,9 @@
 /*
  * Reading a command line, see line.h.
  *
- * Nothing is polled: with no key there, the shell sleeps without a deadline.
+ * Nothing is polled: with no key there, the shell sleeps without a deadline. So
+ * while a job in the background reads the console, and until it has ended, keys
+ * are the job's: only the last reader is told of one.
  */
 #include "line.h"
 #include "call.h"
@@ -33,17 +35,17 @@ static void editor_erase(struct editor *editor) {
 
 /* Returns true if this key was a part of an escape sequence. */
 static bool editor_escape(struct editor *editor, char key) {
-    bool part = editor->escape != ESCAPE_NONE;
-
     if (key == KEY_ESCAPE) {
         editor->escape = ESCAPE_SEEN;
         return true;
     }
+    if (key < ' ') editor->escape = ESCAPE_NONE; /* and Enter is Enter */
+    if (editor->escape == ESCAPE_NONE) return false;
     if (editor->escape == ESCAPE_SEEN && (key == '[' || key == 'O'))
         editor->escape = ESCAPE_INSIDE;
     else if (editor->escape == ESCAPE_SEEN || (key >= '@' && key <= '~'))
         editor->escape = ESCAPE_NONE;
-    return part;
+    return true;
 }
 
 /* Use one key. Returns true if the line is complete. */
@@ -58,7 +60,9 @@ static bool editor_key(struct editor *editor, char key) {
         if (editor->length > 0) editor_erase(editor);
     } else if (key == KEY_KILL_LINE) {
         while (editor->length > 0) editor_erase(editor);
-    } else if (key >= ' ' && key <= '~' && editor->length < LINE_MAX - 1) {
+    } else if (key >= ' ' && key <= '~' && editor->length == LINE_MAX - 1) {
+        printf("\a"); /* no room */
+    } else if (key >= ' ' && key <= '~') {
         editor->line[editor->length++] = key;
         printf("%c", key);
     }

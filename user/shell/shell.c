@@ -31,7 +31,8 @@ static bool boot_command_read(char *command) {
 }
 
 /* Run the commands between the semicolons, each shown as if it was typed.
- * Returns true if all succeeded. */
+ * Returns true if all succeeded; of jobs in the background, those that `wait`
+ * waited for, or it would hang on how fast they are. */
 static bool boot_command_run(char *command) {
     bool success = true;
 
@@ -43,7 +44,6 @@ static bool boot_command_run(char *command) {
         if (end != 0) *end = 0;
         printf(PROMPT "%s\n", command);
         if (!command_run_line(command)) success = false;
-        if (!job_reap()) success = false;
         command = next;
     }
     return success;
