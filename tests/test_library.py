@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from stag.errors import StagError
 from stag.images import move_load_address
 from stag.opcodes import forbidden
 from stag.pagetable import PAGE, A, D, G, PageTable, R, U, V, W, X
-from stag.remote import Stop, _expand, _parse_stop
+from stag.remote import Remote, Stop, _expand, _parse_stop
 from stag.symbols import Symbols
 
 ALLOWED = {
@@ -175,3 +176,16 @@ def test_load_address_moves(tmp_path: Path) -> None:
     moved = Symbols(move_load_address(KERNEL, tmp_path / "moved.elf", 0x400000))
     for old, new in zip(Symbols(KERNEL).segments, moved.segments, strict=True):
         assert (new.virtual, new.physical) == (old.virtual, old.physical + 0x400000)
+
+
+def test_no_request_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer would be that of the request that was interrupted."""
+    asked: list[str] = []
+    remote = Remote.__new__(Remote)
+    remote._breakpoints = Counter()
+    monkeypatch.setattr(remote, "_request_ok", asked.append)
+    with pytest.raises(KeyboardInterrupt), remote.breakpoints(4):
+        raise KeyboardInterrupt
+    with remote.breakpoints(8):
+        pass
+    assert asked == ["Z0,4,4", "Z0,8,4", "z0,8,4"]

@@ -4,9 +4,11 @@ judge themselves, free pages included; their exit status becomes QEMU's."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from conftest import KERNEL
-from stag.machine import Machine, MachineConfig, run_to_exit
+from stag.machine import Machine, MachineConfig, Serial, run_to_exit
 from stag.system import PROMPT
 
 slow = pytest.mark.slow
@@ -57,32 +59,34 @@ def test_demonstrations() -> None:
     check_run("pingpong 200; primes; philosophers; pager; date; mem", "the child saw 0 wrong words")
 
 
-def test_shell_stops_waiting() -> None:
+@pytest.fixture
+def serial() -> Iterator[Serial]:
+    """The console of a machine whose shell waits for a command."""
+    with Machine.of(KERNEL, harts=2, debug=False) as machine:
+        machine.serial.wait_for(PROMPT, patience=60)
+        yield machine.serial
+
+
+def test_shell_stops_waiting(serial: Serial) -> None:
     """One ctrl-C, however many jobs: they go on, and the shell is back."""
-    with Machine.of(KERNEL, harts=2, debug=False) as machine:
-        serial = machine.serial
-        end = serial.wait_for(PROMPT, patience=60)
-        serial.type("loop &\nloop &\nwait\n")
-        end = serial.wait_for("wait", start=end)
-        serial.type("\x03")
-        end = serial.wait_for(PROMPT, start=end)
-        serial.type("jobs\n")
-        end = serial.wait_for("1  loop", start=end)
-        serial.wait_for("2  loop", start=end)
+    serial.type("loop &\nloop &\nwait\n")
+    end = serial.wait_for("wait")
+    serial.type("\x03")
+    end = serial.wait_for(PROMPT, start=end)
+    serial.type("jobs\n")
+    end = serial.wait_for("1  loop", start=end)
+    serial.wait_for("2  loop", start=end)
 
 
-def test_ctrl_c_ends_the_line() -> None:
-    with Machine.of(KERNEL, harts=2, debug=False) as machine:
-        serial = machine.serial
-        end = serial.wait_for(PROMPT, patience=60)
-        serial.type("hello; loop; crash\n")
-        end = serial.wait_for("hello from user mode", start=end)
-        serial.type("\x03")
-        end = serial.wait_for(PROMPT, start=serial.wait_for("^C", start=end))
-        serial.type("hello\x1b\n")  # Enter after a lone escape is Enter
-        end = serial.wait_for("hello from user mode", start=end)
-        serial.wait_for(PROMPT, start=end)
-        assert "crash stopped" not in serial.text
+def test_ctrl_c_ends_the_line(serial: Serial) -> None:
+    serial.type("hello; loop; crash\n")
+    end = serial.wait_for("hello from user mode")
+    serial.type("\x03")
+    end = serial.wait_for(PROMPT, start=serial.wait_for("^C", start=end))
+    serial.type("hello\x1b\n")  # Enter after a lone escape is Enter
+    end = serial.wait_for("hello from user mode", start=end)
+    serial.wait_for(PROMPT, start=end)
+    assert "crash stopped" not in serial.text
 
 
 def test_background_jobs_count_if_waited_for() -> None:

@@ -80,12 +80,6 @@ static void put_number(struct sink *sink, const struct field *field, uint64_t nu
     put_padded(sink, field, prefix, text + position, sizeof(text) - position);
 }
 
-/* Put text; only numbers are filled with zeros. */
-static void put_text(struct sink *sink, struct field field, const char *text, size_t length) {
-    field.zeros = false;
-    put_padded(sink, &field, "", text, length);
-}
-
 /* Read flags, width and size of a field. Returns what follows them. */
 static const char *parse_field(const char *format, struct field *field, va_list *arguments) {
     *field = (struct field){0};
@@ -135,12 +129,12 @@ static bool put_field(struct sink *sink, const struct field *field, char letter,
     case 's': {
         const char *string = va_arg(*arguments, const char *);
         if (string == 0) string = "(null)";
-        put_text(sink, *field, string, strlen(string));
+        put_padded(sink, field, "", string, strlen(string));
         break;
     }
     case 'c': {
         char byte = (char)va_arg(*arguments, int);
-        put_text(sink, *field, &byte, 1);
+        put_padded(sink, field, "", &byte, 1);
         break;
     }
     case '%': sink_put(sink, '%'); break;

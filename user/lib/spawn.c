@@ -117,7 +117,7 @@ static int64_t arguments_lay_out(char *page, int argc, const char *const argv[])
 /* Give a child its stack, with its arguments on top. Returns where they are,
  * or an error. */
 static int64_t load_stack(uint64_t space, int argc, const char *const argv[]) {
-    char page[PAGE_SIZE] __attribute__((aligned(16))) = {0}; /* the child sees all of it */
+    char page[PAGE_SIZE] __attribute__((aligned(16))) = {0}; /* the child sees its end */
     int64_t offset = arguments_lay_out(page, argc, argv);
     if (offset < 0) return offset;
 

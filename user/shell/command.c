@@ -3,6 +3,7 @@
  */
 #include "command.h"
 #include "job.h"
+#include "keyboard.h"
 #include "print.h"
 #include "program.h"
 #include "string.h"
@@ -124,7 +125,10 @@ bool command_run_line(char *line) {
         char mark = *end;
         *end = 0;
         if (!run_command(line, mark == '&')) success = false;
-        if (job_interrupted()) return false;
+        if (keyboard_take_interrupt()) {
+            printf("^C\n");
+            return false;
+        }
         line = mark == 0 ? end : end + 1;
     }
     return success;

@@ -30,7 +30,6 @@ struct job {
 
 /* Job n is jobs[n - 1]. */
 static struct job jobs[JOBS_MAX];
-static bool interrupted; /* a wait, by ctrl-C, and nobody has asked yet */
 
 /* Least authority: what programs get beyond their own memory. */
 static const struct {
@@ -115,11 +114,7 @@ static bool job_report(const struct job *job, const struct executor_info *info, 
 static bool job_settles(struct job *job, struct executor_info *info) {
     while (!child_settled(job->process.executor, info)) {
         keyboard_poll();
-        if (keyboard_interrupted()) {
-            printf("^C\n");
-            interrupted = true;
-            return false;
-        }
+        if (keyboard_interrupted()) return false;
         park(EVENT_CHILD | EVENT_CONSOLE, time_after(LOOK_MS));
     }
     return true;
@@ -155,13 +150,6 @@ bool job_kill(int64_t number) {
     }
     job_drop(&jobs[number - 1]);
     return true;
-}
-
-bool job_interrupted(void) {
-    bool was = interrupted;
-
-    interrupted = false;
-    return was;
 }
 
 bool job_any_ended(void) {

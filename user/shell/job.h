@@ -27,9 +27,6 @@ bool job_wait(int64_t number);
  * ended with status 0. */
 bool job_wait_all(void);
 
-/* True once after ctrl-C has ended a wait. */
-bool job_interrupted(void);
-
 /* End job `number`. Returns false, after a message, if there is none. */
 bool job_kill(int64_t number);
 

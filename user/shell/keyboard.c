@@ -44,6 +44,10 @@ bool keyboard_take(char *key) {
 }
 
 bool keyboard_interrupted(void) {
+    return interrupted;
+}
+
+bool keyboard_take_interrupt(void) {
     bool was = interrupted;
 
     interrupted = false;

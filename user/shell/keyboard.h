@@ -11,6 +11,9 @@ void keyboard_poll(void);
 /* Take the oldest key. Returns false if there is none. */
 bool keyboard_take(char *key);
 
-/* True once after ctrl-C was typed. Keys typed before it are forgotten, those
+/* Ctrl-C was typed, and is not taken. Keys typed before it are forgotten, those
  * typed after it are kept. */
 bool keyboard_interrupted(void);
+
+/* The same, and take it. */
+bool keyboard_take_interrupt(void);

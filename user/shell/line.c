@@ -83,7 +83,7 @@ void line_read(char *line) {
     editor_show(&editor);
     for (;;) {
         keyboard_poll();
-        if (keyboard_interrupted()) {
+        if (keyboard_take_interrupt()) {
             printf("^C\n");
             editor = (struct editor){.line = line};
             editor_show(&editor);
