@@ -59,8 +59,7 @@ static void merge(struct executor *one, struct executor *other, struct executor 
     *link = one != NULL ? one : other;
     if (*link != NULL) (*link)->heap_parent = parent;
     while (parent != NULL && settle(parent)) parent = parent->heap_parent;
-    uint64_t deadline = heap != NULL ? heap->deadline : DEADLINE_NONE;
-    __atomic_store_n(&nearest, deadline, __ATOMIC_RELAXED);
+    __atomic_store_n(&nearest, heap != NULL ? heap->deadline : DEADLINE_NONE, __ATOMIC_RELAXED);
 }
 
 static void heap_remove(struct executor *node) {

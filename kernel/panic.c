@@ -96,12 +96,11 @@ static void print_registers(const uint64_t *x) {
 static void print_hart(void) {
     struct hart *hart = this_hart();
     print("hart:     %lu (firmware's number %lu)\n", hart->index, hart->id);
-    print("executor: ");
-    if (hart->executor != NULL)
-        print("%p, user pc 0x%lx, state 0x%lx\n", hart->executor, hart->executor->pc,
-              hart->executor->state);
+    struct executor *e = hart->executor;
+    if (e != NULL)
+        print("executor: %p, user pc 0x%lx, state 0x%lx\n", e, e->pc, e->state);
     else
-        print("none\n");
+        print("executor: none\n");
     print("locks:    ");
     for (unsigned rank = 0; rank < sizeof(rank_names) / sizeof(rank_names[0]); rank++) {
         if (hart->ranks_held >> rank & 1) print("%s ", rank_names[rank]);

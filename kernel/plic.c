@@ -6,14 +6,8 @@
 #include "devicetree.h"
 
 /* Offsets of its registers, all 32 bits wide (PLIC specification, chapter 3). */
-enum {
-    PRIORITY = 0,
-    ENABLE = 0x2000,
-    ENABLE_STRIDE = 0x80, /* from context to context */
-    THRESHOLD = 0x200000,
-    CLAIM = 0x200004,
-    STRIDE = 0x1000,
-};
+enum { PRIORITY = 0, ENABLE = 0x2000, THRESHOLD = 0x200000, CLAIM = 0x200004 };
+enum { ENABLE_STRIDE = 0x80, STRIDE = 0x1000 }; /* from context to context */
 
 static volatile uint32_t *plic_register(uint64_t offset) {
     return (volatile uint32_t *)(machine_description.plic + offset);

@@ -42,8 +42,7 @@ void vprint(const char *format, va_list arguments) {
             print_number(number < 0 ? -(uint64_t)number : (uint64_t)number, 10, width, pad);
         } else if (*format == 'u' || *format == 'x' || *format == 'p') {
             if (*format == 'p') print_string("0x", 0);
-            uint64_t number =
-                is_long ? va_arg(arguments, unsigned long) : va_arg(arguments, unsigned);
+            uint64_t number = is_long ? va_arg(arguments, uint64_t) : va_arg(arguments, unsigned);
             print_number(number, *format == 'u' ? 10 : 16, width, pad);
         } else {
             console_put(*format);
