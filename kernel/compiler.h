@@ -3,8 +3,8 @@
  */
 #pragma once
 
-/* A function on a hot path that calls nothing, or only as its last step: it
- * needs no frame. A backtrace from below it skips its caller. */
+/* A function on a hot path that calls nothing but what is inlined, or only as
+ * its last step: it needs no frame. A backtrace from below it skips its caller. */
 #define LEAF __attribute__((optimize("omit-frame-pointer")))
 
 /*

@@ -134,9 +134,9 @@ void executor_inspect(struct executor *executor, struct executor_info *info) {
 
 void executor_end(struct executor *executor) {
     struct space *space = executor->space;
+    exit_leave(executor);
     deadline_remove(executor);
     console_forget(executor);
-    exit_leave(executor);
     if (executor->started) {
         if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_ACQ_REL) == 0) space_exit(space);
         space_put(space);

@@ -5,7 +5,7 @@
  * Who may write what:
  *   registers, pc          whoever holds EXECUTING in the state word
  *   hart                   the hart that takes it off the run queue
- *   state                  anyone, by compare-and-swap (state.h)
+ *   state                  anyone, by one atomic step (state.h)
  *   wait_mask              whoever holds EXECUTING, atomically: wakers read it
  *   next                   the queue or list that the executor is in; it is
  *                          in one at most

@@ -15,8 +15,8 @@
  *
  * Whoever finds the list empty, under the lock, with `alive` cleared, begins
  * the teardown: once, as `torn` says. No hart is in user mode in the space by
- * then, and none will be: each has withdrawn (shootdown.h) before it ended its
- * executor.
+ * then, and none will be. One may be published there yet (shootdown.h), where it
+ * let go of an executor that ended elsewhere, until something is unmapped.
  */
 #include "exit.h"
 #include "page_alloc.h"
@@ -83,9 +83,7 @@ bool exit_tear_down(struct space *space) {
     space->teardown_at = unmap_range(space, space->teardown_at, user_end());
     bool done = space->teardown_at == user_end();
     if (done) {
-        struct page_chain chain = {0};
-        page_retire(space->root, &chain);
-        page_free_chain(&chain);
+        page_free(space->root);
         space->root = NULL;
         asid_free(space->asid);
         space->torn = SPACE_TORN_DOWN;

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "executor.h"
+#include "machine.h"
 #include "space.h"
 
 /* The object that the handle at `va`, the start of a page, names; 0 if there is
@@ -12,3 +13,34 @@
  * is. */
 struct executor *handle_executor(struct space *space, user_t va);
 struct space *handle_space(struct space *space, user_t va);
+
+/*
+ * What a hart remembers of handles, as its TLB does of pages, and by the same
+ * rule: whoever takes a handle away waits, by a shootdown, for each hart that
+ * uses the space (shootdown.c). So what a hart has remembered since it last
+ * flushed names an object that stays, without the lock, for as long as the hart
+ * is published.
+ */
+
+static inline struct remembered_handle *handle_slot(user_t va) {
+    return &this_hart()->handles[va.raw / PAGE_SIZE % HART_HANDLES];
+}
+
+/* What handle_executor found in the space in which this hart is published; 0 if
+ * the hart does not remember, or is published nowhere. Good until it withdraws. */
+static inline struct executor *handle_remembered(user_t va) {
+    const struct remembered_handle *slot = handle_slot(va);
+    bool same = slot->va == va.raw && slot->space == this_hart()->published;
+    return same ? slot->executor : NULL;
+}
+
+/* Note what handle_executor has found, or that it found nothing. The lock of
+ * `space` is still held. */
+static inline void handle_remember(struct space *space, user_t va, struct executor *executor) {
+    *handle_slot(va) = (struct remembered_handle){va.raw, space, executor, 0};
+}
+
+/* As part of a flush. */
+static inline void handle_forget_all(void) {
+    for (uint64_t i = 0; i < HART_HANDLES; i++) this_hart()->handles[i].executor = NULL;
+}

@@ -12,11 +12,20 @@
 
 #define HART_CACHE_SIZE  32 /* free pages that a hart may keep to itself */
 #define HART_CACHE_BATCH 16 /* so many at a time are fetched, or given back */
+#define HART_HANDLES     4  /* handles that a hart remembers; a power of two */
 
 /* A free page in a hart's cache, and its entry in the allocation table. */
 struct cached_page {
     void *page;
     uint64_t *entry;
+};
+
+/* A handle that was looked up, and what it led to. */
+struct remembered_handle {
+    uint64_t va;
+    struct space *space; /* whose table it is in */
+    struct executor *executor;
+    uint64_t unused;
 };
 
 struct hart {
@@ -31,7 +40,8 @@ struct hart {
     uint64_t sp;               /* top of the kernel stack, the same on all harts */
     uint64_t reap_due;         /* 1: there is something to reap (reap.h) */
     uint64_t kernel_satp;
-    uint64_t id; /* the firmware's number */
+    uint64_t id;             /* the firmware's number */
+    struct space *published; /* where its word says that it uses the space, 0: nowhere */
 
     struct hart *self;               /* linear-map address of this page */
     uint64_t index;                  /* 0 … hart_count - 1 */
@@ -40,11 +50,13 @@ struct hart {
     uint64_t timer_at;               /* `time` at which the timer is set to go off */
     struct executor *reap_executors; /* without references, to be freed */
     struct space *reap_spaces;       /* the same, or to be torn down */
-    uint8_t line_1[0x200 - 0x40 - 112];
+    uint8_t line_1[0x200 - 0x40 - 120];
 
     /* Written by the hart that hands the MCS lock over. */
     uint64_t mcs_lock_held;
-    uint8_t line_2[0x200 - 8];
+    uint8_t line_2[0x200 - 8 - 32 * HART_HANDLES];
+
+    struct remembered_handle handles[HART_HANDLES]; /* handle.h */
 
     /* Stack of free pages: cache[0] is {0, 0}, a floor that says empty. */
     struct cached_page *cache_top; /* the topmost page */

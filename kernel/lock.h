@@ -15,6 +15,7 @@
 #include "hart.h"
 #include "machine.h"
 #include "panic.h"
+#include "shootdown.h"
 #include <stdint.h>
 
 /* In the order in which they are taken. Two spaces: by address, lower first. */
@@ -43,8 +44,10 @@ static inline void lock_rank_leave(enum lock_rank rank) {
 }
 
 /* Spins until the lock is this hart's. Acquire: what the last holder wrote is
- * seen from here on. */
+ * seen from here on. The holder of a space's may be waiting for harts that use
+ * it, so this hart withdraws first (shootdown.h). */
 static inline void lock_acquire(struct lock *lock, enum lock_rank rank) {
+    if (rank == LOCK_SPACE && this_hart()->published != NULL) shootdown_withdraw();
     lock_rank_enter(rank);
     while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE) != 0) {
         /* Read, don't swap, while waiting: the line stays shared. */

@@ -135,6 +135,7 @@ struct executor *call_map(struct executor *self) {
     if (space == NULL) return call_result(self, -EBADF);
     uint64_t end = va + (count << PAGE_SHIFT);
     struct page_list pages = {0}, tables = {0};
+    shootdown_withdraw(); /* before it takes long */
     int error = page_list_fill(&pages, count, true);
     if (error == 0) error = lock_with_tables(space, space, va, end, &tables);
     if (error == 0) {

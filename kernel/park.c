@@ -41,13 +41,13 @@
 /* Make events pending and end the park if it waits for one of them. Returns
  * true if the caller must now queue the executor: the reference for that is
  * taken. */
-LEAF static bool post(struct executor *executor, uint32_t events) {
+static inline bool post(struct executor *executor, uint32_t events) {
     uint64_t seen = state_load(executor);
     uint64_t next;
     do {
         next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;
-        uint64_t mask = __atomic_load_n(&executor->wait_mask, __ATOMIC_RELAXED);
-        if ((seen & STATE_PARKED) && (next >> STATE_EVENTS_SHIFT & mask)) {
+        if ((seen & STATE_PARKED) && (__atomic_load_n(&executor->wait_mask, __ATOMIC_RELAXED) &
+                                      next >> STATE_EVENTS_SHIFT)) {
             next = (next & ~STATE_PARKED) | STATE_REASON_EVENT;
             if (state_needs_queue(next)) next |= STATE_QUEUED;
         }
@@ -57,7 +57,7 @@ LEAF static bool post(struct executor *executor, uint32_t events) {
     return true;
 }
 
-void executor_unpark(struct executor *executor, uint32_t events) {
+LEAF void executor_unpark(struct executor *executor, uint32_t events) {
     if (post(executor, events)) scheduler_enqueue(executor);
 }
 
@@ -76,10 +76,10 @@ void park_finish(struct executor *executor) {
     if (executor->deadline != DEADLINE_NONE) deadline_remove(executor);
     uint64_t seen = state_load(executor);
     uint64_t mask = (seen & STATE_REASON) == STATE_REASON_EVENT ? executor->wait_mask : 0;
-    uint64_t taken;
-    do {
-        taken = seen >> STATE_EVENTS_SHIFT & mask;
-    } while (!state_change(executor, &seen, seen & ~STATE_REASON & ~(taken << STATE_EVENTS_SHIFT)));
+    uint64_t taken = seen >> STATE_EVENTS_SHIFT & mask;
+    /* Nobody else takes events, or changes the reason. One that is sent again
+     * meanwhile is taken with the first. */
+    state_clear(executor, STATE_REASON | taken << STATE_EVENTS_SHIFT);
     executor->x[REG_A0] = taken != 0 ? taken : (uint64_t)-ETIMEDOUT;
 }
 
@@ -104,7 +104,7 @@ static inline uint64_t announce(struct executor *self, uint32_t mask) {
 }
 
 /* Sleep: the park is announced. A deadline that has passed ends it at once. */
-static struct executor *sleep(struct executor *self, uint64_t deadline) {
+static inline struct executor *sleep(struct executor *self, uint64_t deadline) {
     if (deadline != DEADLINE_NONE) {
         uint64_t sequence = state_load(self) & STATE_SEQUENCE;
         if (deadline <= machine_time())
@@ -167,19 +167,36 @@ struct executor *call_park_and_swap(struct executor *self) {
     return park_on_word(self, true);
 }
 
-/* unpark(executor, events): make events pending, and wake it if it waits for
- * one of them. -EINVAL, -EBADF. */
-struct executor *call_unpark(struct executor *self) {
-    uint64_t events = self->x[REG_A1];
-    if (events == 0 || events >> 32 != 0) return call_result(self, -EINVAL);
+/* unpark by a handle that this hart does not remember. */
+__attribute__((noinline)) static struct executor *unpark_look_up(struct executor *self) {
+    user_t va = user(self->x[REG_A0]);
     /* Under the lock the handle, and with it the executor, stays. It is queued
      * after that: others of the process, perhaps the one we wake, want it. */
     lock_acquire(&self->space->lock, LOCK_SPACE);
-    struct executor *executor = handle_executor(self->space, user(self->x[REG_A0]));
-    bool woken = executor != NULL && post(executor, (uint32_t)events);
+    struct executor *executor = handle_executor(self->space, va);
+    handle_remember(self->space, va, executor);
+    bool woken = executor != NULL && post(executor, (uint32_t)self->x[REG_A1]);
     lock_release(&self->space->lock, LOCK_SPACE);
     if (woken) scheduler_enqueue(executor);
     return call_result(self, executor != NULL ? 0 : -EBADF);
+}
+
+/* unpark that has ended a park. */
+__attribute__((noinline)) static struct executor *unpark_queue(struct executor *self,
+                                                               struct executor *woken) {
+    scheduler_enqueue(woken);
+    return call_result(self, 0);
+}
+
+/* unpark(executor, events): make events pending, and wake it if it waits for
+ * one of them. -EINVAL, -EBADF. */
+LEAF struct executor *call_unpark(struct executor *self) {
+    uint64_t events = self->x[REG_A1];
+    if (events == 0 || events >> 32 != 0) return call_result(self, -EINVAL);
+    /* It stays as long as this hart is published: it takes no space's lock here. */
+    struct executor *executor = handle_remembered(user(self->x[REG_A0]));
+    if (UNLIKELY(executor == NULL)) return unpark_look_up(self);
+    return post(executor, (uint32_t)events) ? unpark_queue(self, executor) : call_result(self, 0);
 }
 
 int executor_stop(struct executor *executor) {

@@ -32,6 +32,7 @@
 #include "mcs_lock.h"
 #include "park.h"
 #include "reap.h"
+#include "shootdown.h"
 #include "state.h"
 #include "timer.h"
 
@@ -59,7 +60,7 @@ static bool queue_empty(void) {
 }
 
 /* After queueing: interrupt one idle hart, if there is one. */
-static void wake_one_idle(void) {
+static inline __attribute__((always_inline)) void wake_one_idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint64_t idle; (idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED)) != 0;) {
@@ -89,6 +90,7 @@ void scheduler_enqueue(struct executor *executor) {
 __attribute__((cold, noinline)) static void idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     uint64_t bit = 1ul << this_hart()->index;
+    shootdown_withdraw(); /* interrupts are served here, too */
     for (;;) {
         reap_all();
         info_count_pages();
@@ -102,32 +104,22 @@ __attribute__((cold, noinline)) static void idle(void) {
     timer_need_tick();
 }
 
-/* Take an executor off the queue for this hart. False if it is not runnable
- * any more: then it is let go. */
+/* Make an executor, off the queue, this hart's. False if it is not runnable any
+ * more: then it is let go. */
 static inline bool dispatch(struct executor *executor) {
     /* Before the change that shows it: whoever finds EXECUTING set and wants
      * to interrupt finds the hart. Only we have it, off the queue. */
     struct hart *hart = this_hart();
     __atomic_store_n(&executor->hart, hart->self, __ATOMIC_RELAXED);
-    uint64_t seen = state_load(executor);
-    uint64_t next;
-    do {
-        next = seen & ~STATE_QUEUED;
-        if (LIKELY(state_runnable(seen))) next |= STATE_EXECUTING;
-    } while (!state_change(executor, &seen, next));
-    if (UNLIKELY(!state_runnable(seen))) {
-        if (seen & STATE_TERMINATED) executor_end(executor);
-        executor_put(executor);
-        return false;
-    }
+    uint64_t seen = state_exchange_held(executor);
     hart->executor = executor;
     hart->switched = 1;
+    if (UNLIKELY(!state_runnable(seen))) return !scheduler_release(executor);
     if (seen & STATE_REASON) park_finish(executor);
     return true;
 }
 
 struct executor *scheduler_next(void) {
-    this_hart()->executor = NULL;
     for (;;) {
         bool slept = queue_empty();
         if (slept) idle();
@@ -138,15 +130,14 @@ struct executor *scheduler_next(void) {
          * that sleeps may have been spent on us. */
         if (slept && !queue_empty()) wake_one_idle();
         if (executor != NULL && dispatch(executor)) return executor;
+        shootdown_withdraw(); /* many may be let go one by one */
     }
 }
 
 struct executor *scheduler_yield(struct executor *self) {
     if (queue_empty()) return self;
-    uint64_t seen = state_load(self);
-    do {
-        if (!state_runnable(seen)) return scheduler_leave(self);
-    } while (!state_change(self, &seen, (seen & ~STATE_EXECUTING) | STATE_QUEUED));
+    if (!state_runnable(state_load(self))) return scheduler_leave(self);
+    state_exchange_held(self);
     mcs_lock_acquire(&global()->sched_mcs_lock);
     queue_push(self);
     struct executor *next = queue_pop();

@@ -20,8 +20,8 @@ void scheduler_enqueue(struct executor *executor);
  * With a dispatch: executor->hart is written before EXECUTING can be seen,
  * hart->executor and hart->switched are set, and one that comes back from a park
  * (a STATE_REASON is set) gets its result by park_finish. Before a hart sleeps
- * it works off what there is (reap_all, info_count_pages); when it has slept it
- * needs ticks again (timer_need_tick).
+ * it withdraws (shootdown.h) and works off what there is (reap_all,
+ * info_count_pages); when it has slept it needs ticks again (timer_need_tick).
  *
  * A hart that may sleep has its bit of global()->idle_harts set. It sets it
  * itself; who clears it, atomically, is the hart that will interrupt it, or

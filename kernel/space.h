@@ -24,7 +24,7 @@
 #include "riscv/page_table.h"
 
 /* What one hart has to say of this space, written by that hart alone:
- * 2·generation + in_user (shootdown.h). A line each. */
+ * 2·generation + uses (shootdown.h). A line each. */
 struct space_seen {
     uint64_t word;
     uint64_t line[7];
@@ -39,7 +39,7 @@ enum {
 
 struct space {
     uint64_t references;
-    uint64_t generation; /* starts at 1; under lock, read by every return to user */
+    uint64_t generation; /* starts at 1; under lock, read by who publishes */
     uint64_t satp;
     struct lock lock; /* the tables, the list of executors, `torn` */
     uint32_t alive;   /* 1 … 0, by one atomic swap */

@@ -11,19 +11,21 @@
  *
  * Runnable: none of the last three.
  *
- * 1. Every change is one compare-and-swap (or fetch-or) of the whole word, so
- *    that no two changes can both win: an event and a timeout that end the
- *    same park, two harts that queue the same executor.
+ * 1. Every change is one atomic step. If it is right only as long as nobody else
+ *    changes what it hangs on, it is a compare-and-swap of the whole word, so
+ *    that no two changes can both win: an event and a timeout that end the same
+ *    park, two harts that queue the same executor.
  * 2. Whoever makes an executor runnable while it is neither EXECUTING nor
  *    QUEUED sets QUEUED in the same step, and is thereby the one who puts it
  *    in the run queue. An executor is never in the queue twice.
  * 3. A hart that takes an executor off the queue turns QUEUED into EXECUTING
- *    in one step, or, if it is no longer runnable, clears QUEUED and lets it
- *    go. So an executor that was terminated is not dispatched again.
- * 4. STOPPED and TERMINATED are requests: whoever holds EXECUTING (or QUEUED,
- *    at the dispatch) completes them by clearing that flag. Whoever sets them
- *    while another hart holds EXECUTING sends that hart an interrupt; it comes
- *    to the word when it takes it, at the latest on its way out of user mode.
+ *    in one step. If it is no longer runnable the hart lets go of it at once,
+ *    as rule 4 says. So an executor that was terminated is not resumed.
+ * 4. STOPPED and TERMINATED are requests: whoever holds EXECUTING completes
+ *    them by clearing that flag. Whoever sets them while another hart holds
+ *    EXECUTING sends that hart an interrupt; it comes to the word when it takes
+ *    it, at the latest on its way out of user mode. If the hart has queued the
+ *    executor meanwhile, the one that takes it off the queue completes them.
  * 5. TERMINATED is never cleared. The one step after which it is set while
  *    EXECUTING and QUEUED are not happens once, and makes its author the one
  *    who calls executor_end.
@@ -54,6 +56,17 @@ static inline uint64_t state_load(const struct executor *executor) {
  * then *seen is what it is. */
 static inline bool state_change(struct executor *executor, uint64_t *seen, uint64_t next) {
     return __atomic_compare_exchange_n(&executor->state, seen, next, false, CAS_ORDER, CAS_ORDER);
+}
+
+/* Clear bits that nobody else may clear now, whatever else is in the word. */
+static inline void state_clear(struct executor *executor, uint64_t bits) {
+    __atomic_fetch_and(&executor->state, ~bits, __ATOMIC_ACQ_REL);
+}
+
+/* Turn EXECUTING into QUEUED, or QUEUED into EXECUTING. Returns what the word was
+ * before. */
+static inline uint64_t state_exchange_held(struct executor *executor) {
+    return __atomic_fetch_xor(&executor->state, STATE_HELD, __ATOMIC_ACQ_REL);
 }
 
 static inline bool state_runnable(uint64_t state) {

@@ -9,6 +9,7 @@
 #include "reap.h"
 #include "riscv/csr.h"
 #include "scheduler.h"
+#include "shootdown.h"
 #include "state.h"
 #include "timer.h"
 
@@ -30,6 +31,7 @@ static struct executor *goes_on(struct executor *self, uint64_t timer_at) {
 
 /* What is no interrupt is a fault: system calls don't come here. */
 struct executor *trap(struct executor *self, uint64_t cause) {
+    shootdown_withdraw(); /* which a hart that interrupts us may be waiting for */
     if (!(cause & CAUSE_INTERRUPT)) return fault(self, cause, csr_read(stval));
     uint64_t timer_at = this_hart()->timer_at;
     interrupt_serve();
@@ -37,6 +39,7 @@ struct executor *trap(struct executor *self, uint64_t cause) {
 }
 
 struct executor *trap_reap(struct executor *next) {
+    shootdown_withdraw(); /* interrupts are served here, too */
     while (this_hart()->reap_due) {
         uint64_t timer_at = this_hart()->timer_at;
         reap_all();

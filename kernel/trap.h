@@ -9,13 +9,15 @@
  * What trap_entry does with an executor, once its registers are saved: after a
  * system call, with pc past the ecall,
  *
- *     shootdown_withdraw, call_dispatch, [trap_reap,] shootdown_publish
+ *     call_dispatch, [trap_reap,] [shootdown_publish]
  *
  * and after anything else the same with `trap`, which takes the cause (scause)
  * and returns who runs now. Each is given the executor that the one before has
- * returned. trap_reap is called if hart->reap_due is set. C runs with tp and gp
- * set, sscratch 0, and the hart's stack from hart->sp down. In user mode sscratch
- * holds the hart's kernel_satp.
+ * returned. trap_reap is called if hart->reap_due is set, shootdown_publish
+ * unless hart->published is the space of who runs now: then it would do nothing,
+ * and may be called all the same. C runs with tp and gp set, sscratch 0, and the
+ * hart's stack from hart->sp down. In user mode sscratch holds the hart's
+ * kernel_satp.
  *
  * hart->switched: an executor was dispatched, so C has not kept its s0 … s11 in
  * registers; whoever leaves for user mode restores them then, and clears it. Who

@@ -4,7 +4,7 @@
  *   1. (the caller has locked the space)
  *   2. clear V, and only V, in the leaves, and in the pointers to tables that
  *      become empty by that: so the addresses stay
- *   3. shootdown: every hart in user mode in the space flushes
+ *   3. shootdown: no hart uses what was mapped
  *   4. walk again: what has an address but no V is dropped, its entry zeroed
  *   5. what reached zero goes to the free list in one step
  *

@@ -214,6 +214,18 @@ MUTATIONS = [
         "    if (UNLIKELY(before != 2 * now && before != 0)) {\n",
     ),
     Mutation(
+        "a hart that waits for a space's lock uses the space",
+        "lock.h",
+        "    if (rank == LOCK_SPACE && this_hart()->published != NULL) shootdown_withdraw();\n",
+        "",
+    ),
+    Mutation(
+        "handles remembered over a flush",
+        "shootdown.c",
+        "        handle_forget_all();\n",
+        "",
+    ),
+    Mutation(
         "nobody is told that a hart has switched",
         "scheduler.c",
         "    hart->switched = 1;\n",

@@ -29,6 +29,7 @@ class Mutant:
     new: str
     command: str
     patience: float = 300
+    harts: int = 4
 
 
 MUTANTS = {
@@ -55,10 +56,10 @@ MUTANTS = {
         "usertests",
         60,
     ),
-    "dispatch-of-the-dead": Mutant(
+    "dispatch-keeps-the-dead": Mutant(
         "scheduler.c",
-        "if (UNLIKELY(!state_runnable(seen))) {",
-        "if (seen == 0) {",
+        "return !scheduler_release(executor);",
+        "return false;",
         "killer; usertests",
         60,
     ),
@@ -75,6 +76,17 @@ MUTANTS = {
     "page-shared-without-count": Mutant(
         "map.c", "page_get(pte_page(pte)); break;", "break;", "usertests", 60
     ),
+    "handles-remembered-over-a-flush": Mutant(
+        "shootdown.c", "        handle_forget_all();\n", "", "usertests", 60
+    ),
+    "handles-remembered-of-any-space": Mutant(
+        "handle.h",
+        "slot->va == va.raw && slot->space == this_hart()->published",
+        "slot->va == va.raw",
+        "usertests",
+        60,
+        harts=1,
+    ),
     "lock-that-does-not-lock": Mutant(
         "lock.h",
         "while (__atomic_exchange_n(&lock->held, 1, __ATOMIC_ACQUIRE) != 0) {",
@@ -84,9 +96,8 @@ MUTANTS = {
     ),
     "events-that-do-not-stay": Mutant(
         "park.c",
-        "        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;\n        uint64_t mask",
-        "        next = seen & STATE_PARKED ? seen | (uint64_t)events << 32 : seen;\n"
-        "        uint64_t mask",
+        "        next = seen | (uint64_t)events << STATE_EVENTS_SHIFT;\n",
+        "        next = seen & STATE_PARKED ? seen | (uint64_t)events << 32 : seen;\n",
         "usertests",
         60,
     ),
@@ -124,7 +135,7 @@ def build(mutant: Mutant, folder: Path) -> Path:
 
 
 def check_caught(mutant: Mutant, folder: Path) -> None:
-    config = MachineConfig(build(mutant, folder), 4, arguments=f"run={mutant.command}")
+    config = MachineConfig(build(mutant, folder), mutant.harts, arguments=f"run={mutant.command}")
     try:
         code, text = run_to_exit(config, mutant.patience)
     except StagError:

@@ -382,6 +382,7 @@ def test_before_idling(bench: Bench) -> None:
     scene.set_field(scene.hart_page(1), "hart", REAP_DUE, 1)
     for function, promise in (
         ("reap_all", "what has lost its last reference is freed (kernel/reap.h)"),
+        ("shootdown_withdraw", "who serves interrupts uses no space (kernel/shootdown.h)"),
         ("info_count_pages", "the free pages are counted (kernel/info.h)"),
     ):
         scene.enter(1, "scheduler_next")

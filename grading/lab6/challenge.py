@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from fence_bench import KEPT, PUBLISH, Fence, FenceBench
 from process_bench import (
-    CALL_YIELD,
+    CALL_RESUME,
     CODE,
     DATA,
     ECALL,
@@ -71,7 +71,7 @@ def in_the_kernel(bench: FenceBench, hart: int, places: list[int]) -> tuple[int,
     """The hart has translations of these places, and is in a call; then it
     reads the first. The space, where pages have been unmapped before, and an
     executor of it that no hart runs."""
-    space, executor = bench.process((*READS, ECALL, *READS), a7=CALL_YIELD)
+    space, executor = bench.process((*READS, ECALL, *READS), a7=CALL_RESUME)
     other = bench.executor(space, "other")
     bench.populate(space, places)
     for _ in range(EARLIER):
@@ -84,10 +84,11 @@ def in_the_kernel(bench: FenceBench, hart: int, places: list[int]) -> tuple[int,
 
 
 def calls(bench: FenceBench, hart: int) -> None:
-    """The program makes its call."""
+    """The program makes its call, which takes the lock of its space: it is on
+    its way back."""
     bench.world.harts[hart].pc = CALLS
-    if not bench.goes_to(hart, "call_dispatch"):
-        fail("the call gets to call_dispatch", bench.scene.where(hart))
+    if not bench.goes_to(hart, "call_dispatch") or not bench.leaves_start(hart):
+        fail("a call of resume comes to its end", bench.scene.where(hart))
 
 
 def returns(bench: FenceBench, hart: int) -> list[Fence]:

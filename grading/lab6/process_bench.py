@@ -31,9 +31,11 @@ PROT_RW, PROT_RX = 3, 5
 
 EXECUTING, QUEUED, PARKED, STOPPED, TERMINATED = (1 << bit for bit in range(5))
 EVENT_WAKE = 1
+DEADLINE_NONE = (1 << 64) - 1
 EINVAL, EBADF, ESRCH = -22, -9, -3
 A0, A7 = 10, 17
-CALL_YIELD, CALL_TERMINATE, CALL_MAP, CALL_UNMAP, CALL_PARK = 1, 2, 3, 4, 14
+CALL_YIELD, CALL_TERMINATE, CALL_MAP, CALL_UNMAP = 1, 2, 3, 4
+CALL_RESUME, CALL_PARK, CALL_UNPARK = 9, 14, 17
 SSIP = 1 << 1
 BREAKPOINT, LOAD_FAULT = 3, 13
 T0, T1, T2, S0, S1 = 5, 6, 7, 8, 9
@@ -50,6 +52,10 @@ def ld(rd: int, rs: int, offset: int = 0) -> int:
 
 def sd(rs2: int, rs1: int, offset: int = 0) -> int:
     return (offset >> 5 & 0x7F) << 25 | rs2 << 20 | rs1 << 15 | 3 << 12 | (offset & 31) << 7 | 0x23
+
+
+def addi(rd: int, rs: int, immediate: int) -> int:
+    return (immediate & 0xFFF) << 20 | rs << 15 | rd << 7 | 0x13
 
 
 def _branch(funct: int, rs1: int, rs2: int, by: int) -> int:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 import pytest
 from process_bench import (
-    CALL_TERMINATE,
+    CALL_PARK,
     CODE,
     DATA,
+    DEADLINE_NONE,
     ECALL,
+    EVENT_WAKE,
     PLENTY,
     READS,
     SPINS,
@@ -181,7 +183,7 @@ def test_other_harts_are_left_alone(bench: Bench) -> None:
     bench.memory(space, DATA)
     bench.reads(1, executor)
     visitor = bench.executor(space, "visitor")
-    bench.set_registers(visitor, a7=CALL_TERMINATE)
+    bench.set_registers(visitor, a0=EVENT_WAKE, a1=DEADLINE_NONE, a7=CALL_PARK)
     bench.program(space, (ECALL,), CODE + PAGE)
     bench.dispatch(2, visitor, pc=CODE + PAGE)
     _, elsewhere = bench.process(SPINS, "second space")

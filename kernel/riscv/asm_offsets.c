@@ -13,12 +13,14 @@ void asm_offsets(void) {
     DEFINE(EXECUTOR_PC, offsetof(struct executor, pc));
     DEFINE(EXECUTOR_X, offsetof(struct executor, x));
     DEFINE(EXECUTOR_SATP, offsetof(struct executor, satp));
+    DEFINE(EXECUTOR_SPACE, offsetof(struct executor, space));
     DEFINE(HART_EXECUTOR, offsetof(struct hart, executor));
     DEFINE(HART_ID, offsetof(struct hart, id));
     DEFINE(HART_GP, offsetof(struct hart, gp));
     DEFINE(HART_SP, offsetof(struct hart, sp));
     DEFINE(HART_REAP_DUE, offsetof(struct hart, reap_due));
     DEFINE(HART_SWITCHED, offsetof(struct hart, switched));
+    DEFINE(HART_PUBLISHED, offsetof(struct hart, published));
     DEFINE(HART_KERNEL_SATP, offsetof(struct hart, kernel_satp));
     DEFINE(TRAP_CAUSE_CALL, CAUSE_ECALL_USER);
     DEFINE(FRAME_PC, offsetof(struct kernel_frame, pc));

@@ -28,9 +28,8 @@
     li      t0, HART_PAGE
     ld      t0, HART_EXECUTOR(t0)
     sd      t1, X(6)(t0)
-    csrr    t1, sscratch                # the user's t0
+    csrrw   t1, sscratch, zero          # t1 = user's t0; from here on a trap is a bug
     sd      t1, X(5)(t0)
-    csrw    sscratch, zero              # from here on a trap is a bug
     .irp    n, 1,2,3,4,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
     sd      x\n, X(\n)(t0)
     .endr
@@ -38,7 +37,6 @@
     ld      gp, HART_GP(tp)             # one instruction less than the address
     ld      sp, HART_SP(tp)
     mv      a0, t0
-    call    shootdown_withdraw          # executor -> executor
     csrr    t0, sepc
     csrr    a1, scause
     li      t1, TRAP_CAUSE_CALL
@@ -52,16 +50,20 @@
     call    trap                        # executor, cause -> executor to resume
 2:
     ld      t0, HART_REAP_DUE(tp)
-    bnez    t0, 5f                      # that comes first
+    bnez    t0, 6f                      # that comes first
 3:
+    ld      t0, HART_PUBLISHED(tp)
+    ld      t1, EXECUTOR_SPACE(a0)
+    beq     t0, t1, 4f                  # not withdrawn since it published here
     call    shootdown_publish           # executor -> executor
+4:
     ld      t0, HART_SWITCHED(tp)
-    beqz    t0, 4f                      # never let go: C has kept s0 … s11
+    beqz    t0, 5f                      # never let go: C has kept s0 … s11
     sd      zero, HART_SWITCHED(tp)
     restore_kept
-4:
+5:
     enter_user \flush
-5:                                      # behind the sret, out of the way
+6:                                      # behind the sret, out of the way
     call    trap_reap                   # executor -> executor to resume
     j       3b
     .endm

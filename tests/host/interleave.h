@@ -33,6 +33,7 @@ static inline void model_point(void) {
 #define __atomic_fetch_sub(...)          MODEL_POINT(__atomic_fetch_sub(__VA_ARGS__))
 #define __atomic_sub_fetch(...)          MODEL_POINT(__atomic_sub_fetch(__VA_ARGS__))
 #define __atomic_fetch_or(...)           MODEL_POINT(__atomic_fetch_or(__VA_ARGS__))
+#define __atomic_fetch_xor(...)          MODEL_POINT(__atomic_fetch_xor(__VA_ARGS__))
 #define __atomic_fetch_and(...)          MODEL_POINT(__atomic_fetch_and(__VA_ARGS__))
 #define __atomic_store_n(...)                                                                      \
     ({                                                                                             \

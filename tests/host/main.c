@@ -50,15 +50,15 @@ static bool is_kept(uint64_t reg) {
 static struct executor *enter_kernel(struct cpu *cpu, struct executor *self, uint64_t cause) {
     memcpy(self->x, cpu->x, sizeof(cpu->x));
     cpu->counts[COUNT_TRAPS]++;
-    struct executor *next = shootdown_withdraw(self);
+    struct executor *next;
     if (cause == CAUSE_ECALL_USER) {
-        next->pc += 4;
-        next = call_dispatch(next);
+        self->pc += 4;
+        next = call_dispatch(self);
     } else {
-        next = trap(next, cause);
+        next = trap(self, cause);
     }
     if (cpu->hart->reap_due) next = trap_reap(next);
-    next = shootdown_publish(next);
+    if (cpu->hart->published != next->space) next = shootdown_publish(next);
     bool switched = cpu->hart->switched;
     cpu->hart->switched = 0;
     cpu->counts[COUNT_BACK] += switched && next == self;

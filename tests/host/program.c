@@ -375,7 +375,13 @@ static uint64_t fault_at(struct cpu *cpu, uint64_t va) {
     return causes[random_below(4)];
 }
 
+/* A call is an instruction: it is fetched from a page that is mapped. The info
+ * page, which spaces begin with, stands for that. */
 static uint64_t call(struct cpu *cpu, struct executor *self, uint64_t number) {
+    if (number != CALL_TERMINATE && tlb_translate(cpu, self, USER_INFO_PAGE, PTE_R) == NULL) {
+        cpu->stval = USER_INFO_PAGE;
+        return CAUSE_FETCH_PAGE_FAULT;
+    }
     cpu->x[REG_A7] = number;
     self->pc = PC_CALL;
     return CAUSE_ECALL_USER;

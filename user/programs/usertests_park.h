@@ -110,6 +110,55 @@ static void test_unpark_answer(void) {
     check_status(0, ANSWERS);
 }
 
+/* The events that are pending for what is behind this handle. */
+static uint64_t pending(uint64_t number) {
+    struct executor_info info;
+    check(inspect(handle(number), &info) == 0);
+    return info.state >> STATE_EVENTS_SHIFT;
+}
+
+/* What a handle led to is not what it leads to. */
+static void test_unpark_changed_handle(void) {
+    for (uint64_t i = 0; i < 2; i++) check(create_executor(SPACE_OWN, handle(i)) == 0);
+    for (int i = 0; i < 20; i++) {
+        check(share(SPACE_OWN, handle(i % 2), SPACE_OWN, handle(2), 1, PROT_READ) == 0);
+        check(unpark(handle(2), EVENT_A << i) == 0);
+        check(unpark(handle(2), EVENT_A << i) == 0);
+        check((pending(i % 2) & EVENT_A << i) != 0);
+        check((pending(1 - i % 2) & EVENT_A << i) == 0);
+        if (i % 4 < 2)
+            check(unmap(SPACE_OWN, handle(2), 1) == 0);
+        else
+            check(map(SPACE_OWN, handle(2), 1, PROT_RW, MAP_REPLACE) == 0);
+        check(unpark(handle(2), EVENT_A << i) == -EBADF);
+        check(unmap(SPACE_OWN, handle(2), 1) == 0);
+    }
+}
+
+/* Worker 1, in another space: sends B, and lets others run. */
+static void worker_send_in_turn(uint64_t other) {
+    for (int i = 0; i < ANSWERS; i++) {
+        if (unpark(other, EVENT_B) != 0) terminate(1);
+        yield();
+    }
+    terminate(0);
+}
+
+/* The same address is another handle in another space. */
+static void test_unpark_same_address(void) {
+    for (uint64_t i = 2; i < 4; i++) check(create_executor(SPACE_OWN, handle(i)) == 0);
+    space_begin(0);
+    check(share(SPACE_OWN, handle(3), handle(0), handle(2), 1, PROT_READ) == 0);
+    process_begin(1, 0, worker_send_in_turn, handle(2));
+    for (int i = 0; i < ANSWERS; i++) {
+        check(unpark(handle(2), EVENT_A) == 0);
+        yield();
+    }
+    check_status(1, 0);
+    check(pending(2) == EVENT_A);
+    check(pending(3) == EVENT_B);
+}
+
 /* Worker 0: when the word changes, sends A, and a little later B. */
 static void worker_send_two(uint64_t other) {
     for (uint32_t round = 1;; round++) {
@@ -338,6 +387,8 @@ static const struct test park_tests[] = {
     {"park_stopped", test_park_stopped},
     {"unpark_mask", test_unpark_mask},
     {"unpark_answer", test_unpark_answer},
+    {"unpark_changed_handle", test_unpark_changed_handle},
+    {"unpark_same_address", test_unpark_same_address},
     {"park_if", test_park_if},
     {"park_if_race", test_park_if_race},
     {"park_and_swap", test_park_and_swap},

@@ -15,6 +15,7 @@
 #include "mcs_lock.h"
 #include "park.h"
 #include "reap.h"
+#include "shootdown.h"
 #include "state.h"
 #include "timer.h"
 
@@ -102,6 +103,7 @@ static struct executor *dispatch(struct executor *executor) {
 
 /* The hart has found nothing: sleep until there is something. */
 static struct executor *sleep(void) {
+    shootdown_withdraw();
     reap_all();
     info_count_pages();
     struct executor *first = take_or_announce(true);

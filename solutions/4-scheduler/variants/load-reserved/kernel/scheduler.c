@@ -14,6 +14,7 @@
 #include "mcs_lock.h"
 #include "park.h"
 #include "reap.h"
+#include "shootdown.h"
 #include "state.h"
 #include "timer.h"
 
@@ -90,6 +91,7 @@ void scheduler_enqueue(struct executor *executor) {
 static void sleep_until_somebody_waits(void) {
     do {
         reap_all();
+        shootdown_withdraw();
         info_count_pages();
         change_bits(0, own_bit());
         if (nobody_waits()) machine_wait();

@@ -15,6 +15,7 @@
 #include "mcs_lock.h"
 #include "park.h"
 #include "reap.h"
+#include "shootdown.h"
 #include "state.h"
 #include "timer.h"
 
@@ -151,6 +152,7 @@ struct executor *scheduler_next(void) {
             idled = true;
             reap_all();
             info_count_pages();
+            shootdown_withdraw();
             announce();
             announced = true;
             if (queue_looks_empty()) machine_wait();

@@ -2,6 +2,7 @@
  * The two walks of an unmapping. Where they are is an address, and for each
  * level the table on the way there.
  */
+#include "executor.h"
 #include "machine.h"
 #include "shootdown.h"
 #include "unmap.h"

@@ -1,10 +1,11 @@
 /*
  * TLB shootdown by generations, with the fences and atomics spelled out. Every
- * return to user mode flushes; so the word says only whether a hart has
+ * publication flushes; so the word says only whether a hart has
  * answered.
  */
 #include "shootdown.h"
 #include "compiler.h"
+#include "handle.h"
 #include "ipi.h"
 #include "machine.h"
 #include "riscv/csr.h"
@@ -14,16 +15,21 @@ static inline uint64_t *this_word(struct space *space) {
 }
 
 /* What this hart did as a user comes before its word is even. */
-LEAF struct executor *shootdown_withdraw(struct executor *self) {
+LEAF void shootdown_withdraw(void) {
+    struct hart *hart = this_hart();
+    if (hart->published == NULL) return;
     asm volatile("amoand.d.rl zero, %1, (%0)"
                  :
-                 : "r"(this_word(self->space)), "r"(~1ul)
+                 : "r"(this_word(hart->published)), "r"(~1ul)
                  : "memory");
-    return self;
+    hart->published = NULL;
 }
 
 LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
+    if (this_hart()->published == space) return next;
+    shootdown_withdraw();
+    this_hart()->published = space;
     uint64_t *word = this_word(space);
     uint64_t generation;
     do {
@@ -34,6 +40,7 @@ LEAF struct executor *shootdown_publish(struct executor *next) {
     asm volatile("fence rw, rw" ::: "memory");
     sfence_vma_asid(space->asid);
     fence_i();
+    handle_forget_all();
     return next;
 }
 

@@ -1,10 +1,10 @@
 /*
  * TLB shootdown by generations.
  *
- * Each hart has a word in each space, 2 * generation + in_user, that it alone
+ * Each hart has a word in each space, 2 * generation + in_use, that it alone
  * writes. A shooter, with the space's lock, counts the generation up, interrupts
- * the harts that are in user mode with an older one, and waits until each has
- * come into the kernel, or back out with the new one.
+ * the harts that use the space with an older one, and waits until each has
+ * withdrawn, or published the new one.
  *
  *     hart on its way to user mode        shooter
  *                                         change the tables
@@ -24,35 +24,41 @@
  */
 #include "shootdown.h"
 #include "compiler.h"
+#include "handle.h"
 #include "ipi.h"
 #include "machine.h"
 #include "riscv/csr.h"
 
-enum { IN_USER = 1 };
+enum { IN_USE = 1 };
 
 /* What this hart has to say of a space. */
 static inline uint64_t *own_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-LEAF struct executor *shootdown_withdraw(struct executor *self) {
-    uint64_t *word = own_word(self->space);
+LEAF void shootdown_withdraw(void) {
+    struct space *space = this_hart()->published;
+    if (space == NULL) return;
+    this_hart()->published = NULL;
+    uint64_t *word = own_word(space);
     /* A fence, not a release store: it also stands before the store of the
      * word by a later publish, which a shooter may read instead of this one. */
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    __atomic_store_n(word, *word & ~(uint64_t)IN_USER, __ATOMIC_RELAXED);
-    return self;
+    __atomic_store_n(word, *word & ~(uint64_t)IN_USE, __ATOMIC_RELAXED);
 }
 
 LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
+    if (this_hart()->published == space) return next;
+    shootdown_withdraw();
+    this_hart()->published = space;
     uint64_t *word = own_word(space);
     uint64_t flushed = *word >> 1;
     uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_RELAXED);
     uint64_t seen;
     do {
         seen = generation;
-        __atomic_store_n(word, seen << 1 | IN_USER, __ATOMIC_RELAXED);
+        __atomic_store_n(word, seen << 1 | IN_USE, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         generation = __atomic_load_n(&space->generation, __ATOMIC_RELAXED);
     } while (UNLIKELY(generation != seen));
@@ -60,13 +66,14 @@ LEAF struct executor *shootdown_publish(struct executor *next) {
     if (UNLIKELY(seen != flushed)) {
         sfence_vma_asid(space->asid);
         fence_i();
+        handle_forget_all();
     }
     return next;
 }
 
 /* Must the hart with this word be waited for? */
 static inline bool is_behind(uint64_t word, uint64_t generation) {
-    return (word & IN_USER) && word >> 1 != generation;
+    return (word & IN_USE) && word >> 1 != generation;
 }
 
 void shootdown(struct space *space) {

@@ -5,6 +5,7 @@
  */
 #include "shootdown.h"
 #include "compiler.h"
+#include "handle.h"
 #include "ipi.h"
 #include "machine.h"
 #include "riscv/csr.h"
@@ -13,13 +14,17 @@ static inline uint64_t *this_word(struct space *space) {
     return (uint64_t *)((char *)space + this_hart()->seen_offset);
 }
 
-LEAF struct executor *shootdown_withdraw(struct executor *self) {
-    __atomic_fetch_and(this_word(self->space), ~1ul, __ATOMIC_SEQ_CST);
-    return self;
+LEAF void shootdown_withdraw(void) {
+    if (this_hart()->published == NULL) return;
+    __atomic_fetch_and(this_word(this_hart()->published), ~1ul, __ATOMIC_SEQ_CST);
+    this_hart()->published = NULL;
 }
 
 LEAF struct executor *shootdown_publish(struct executor *next) {
     struct space *space = next->space;
+    if (this_hart()->published == space) return next;
+    shootdown_withdraw();
+    this_hart()->published = space;
     uint64_t *word = this_word(space);
     uint64_t flushed = *word >> 1;
     uint64_t generation = __atomic_load_n(&space->generation, __ATOMIC_SEQ_CST);
@@ -32,11 +37,12 @@ LEAF struct executor *shootdown_publish(struct executor *next) {
     if (UNLIKELY(flushed != generation)) {
         sfence_vma_asid(space->asid);
         fence_i();
+        handle_forget_all();
     }
     return next;
 }
 
-/* Is this hart in user mode in the space, with what it had before? */
+/* Does this hart use the space, with what it had before? */
 static bool is_behind(struct space *space, uint64_t hart, uint64_t generation) {
     uint64_t word = __atomic_load_n(&space->seen[hart].word, __ATOMIC_SEQ_CST);
     return (word & 1) && word >> 1 != generation;

@@ -38,7 +38,6 @@
     ld      gp, HART_GP(tp)
     csrr    s0, scause
     csrr    s1, sepc
-    call    shootdown_withdraw
     li      t0, TRAP_CAUSE_CALL
     beq     s0, t0, 1f
     sd      s1, EXECUTOR_PC(a0)

@@ -106,12 +106,10 @@
     bne     t1, t2, 1f
     addi    t0, t0, 4                   # the instruction behind the ecall
     sd      t0, EXECUTOR_PC(a0)
-    call    shootdown_withdraw
     call    call_dispatch
     j       2f
 1:
     sd      t0, EXECUTOR_PC(a0)
-    call    shootdown_withdraw
     csrr    a1, scause
     call    trap
 2:

@@ -43,7 +43,6 @@ FUNCTION(trap_entry_flushing)
     li      tp, HART_PAGE
     ld      gp, HART_GP(tp)
     ld      sp, HART_SP(tp)
-    call    shootdown_withdraw
     csrr    a1, scause
     csrr    a2, sepc
     addi    a3, a1, -TRAP_CAUSE_CALL
