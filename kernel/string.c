@@ -43,7 +43,7 @@ int memcmp(const void *one, const void *other, size_t size) {
 }
 
 bool string_equal(const char *one, const char *other) {
-    for (; *one != 0 && *one == *other; one++) other++;
+    while (*one != 0 && *one == *other) one++, other++;
     return *one == *other;
 }
 
