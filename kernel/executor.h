@@ -44,7 +44,8 @@ struct executor {
     uint64_t deadline, deadline_sequence;
     struct executor *heap_left, *heap_right, *heap_parent;
     uint64_t heap_rank; /* 0: not in the heap */
-    uint8_t line_240[0x400 - 0x240];
+    uint8_t lab_private[6][64];
+    uint8_t line_3c0[0x400 - 0x3c0];
 
     uint64_t references;
     uint8_t line_400[0x800 - 0x408];
@@ -56,9 +57,6 @@ struct executor {
     uint64_t fault_address;      /* stval */
     uint64_t status;             /* given to terminate */
     struct executor *space_next, *space_previous; /* all executors of the space */
-
-    uint8_t line_838[0xa00 - 0x838];
-    uint8_t lab_private[6][64];
 };
 
 _Static_assert(offsetof(struct executor, pc) == 0x000, "executor page");
@@ -70,7 +68,7 @@ _Static_assert(offsetof(struct executor, hart) == 0x120, "executor page");
 _Static_assert(offsetof(struct executor, state) == 0x200, "executor page");
 _Static_assert(offsetof(struct executor, references) == 0x400, "executor page");
 _Static_assert(offsetof(struct executor, lock) == 0x800, "executor page");
-_Static_assert(sizeof(struct executor) <= PAGE_SIZE, "executor page");
+_Static_assert(sizeof(struct executor) <= 0x800 + 512, "executor_create clears no more");
 
 /* Names of the registers that the kernel speaks of. */
 enum {

@@ -56,6 +56,18 @@ MUTANTS = {
         "usertests",
         60,
     ),
+    "registers-not-cleared": Mutant(
+        "executor.c",
+        "    blocks_zero(executor, offsetof(struct executor, references));\n",
+        "    executor->heap_left = executor->heap_right = NULL;\n    executor->heap_rank = 0;\n"
+        "    executor->started = 0;\n    executor->hart = NULL;\n",
+        "usertests",
+        60,
+        harts=1,
+    ),
+    "supervisor-not-cleared": Mutant(
+        "executor.c", "    blocks_zero(&executor->lock, 512);\n", "", "usertests", 60, harts=1
+    ),
     "dispatch-keeps-the-dead": Mutant(
         "scheduler.c",
         "return !scheduler_release(executor);",

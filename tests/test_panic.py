@@ -121,8 +121,8 @@ def test_null_load(idle: System) -> None:
 
 
 def test_null_store(idle: System) -> None:
-    idle.harts.begin_call(2, "page_zero", 0)
-    check(idle.harts.let_panic(), idle, 2, "(?i)null", "page_zero")
+    idle.harts.begin_call(2, "blocks_zero", 0, PAGE)
+    check(idle.harts.let_panic(), idle, 2, "(?i)null", "blocks_zero")
 
 
 def test_null_jump(idle: System) -> None:
@@ -148,8 +148,9 @@ def test_no_frame_pointer(idle: System, frame: int) -> None:
 
 
 def test_store_to_the_kernels_code(idle: System) -> None:
-    idle.harts.begin_call(1, "page_zero", idle.symbols["page_zero"] & ~(PAGE - 1))
-    check(idle.harts.let_panic(), idle, 1, "store page fault", "page_zero")
+    code = idle.symbols["blocks_zero"] & ~(PAGE - 1)
+    idle.harts.begin_call(1, "blocks_zero", code, PAGE)
+    check(idle.harts.let_panic(), idle, 1, "store page fault", "blocks_zero")
 
 
 def test_backtrace_names_the_callers(idle: System) -> None:

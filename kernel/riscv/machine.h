@@ -38,6 +38,8 @@ static inline uint64_t machine_time(void) {
     return now;
 }
 
-/* Clear and copy whole pages (string.S). */
+/* Clear and copy whole pages, or clear blocks of 512 bytes: `size` is a multiple
+ * of that, not 0 (string.S). */
 void page_zero(void *page);
+void blocks_zero(void *start, uint64_t size);
 void page_copy(void *to, const void *from);

@@ -1,5 +1,5 @@
 /*
- * Clearing and copying whole pages, unrolled: 64 words a turn, so that the
+ * Clearing and copying pages, unrolled: 64 words a turn, so that the
  * loop costs next to nothing beside the stores.
  */
 #include "assembly.h"
@@ -9,8 +9,12 @@
 
 /* void page_zero(void *page): leaves in a0 where the page ends (entry.S). */
 FUNCTION(page_zero)
-    li      t0, PAGE_SIZE
-    add     t0, a0, t0
+    li      a1, PAGE_SIZE               # and on into the next function
+END(page_zero)
+
+/* void blocks_zero(void *start, uint64_t size): size is a multiple of 512, not 0. */
+FUNCTION(blocks_zero)
+    add     t0, a0, a1
 1:
     .set offset, 0
     .rept 64
@@ -20,7 +24,7 @@ FUNCTION(page_zero)
     addi    a0, a0, 512
     bne     a0, t0, 1b
     ret
-END(page_zero)
+END(blocks_zero)
 
 /* void page_copy(void *to, const void *from) */
 FUNCTION(page_copy)

@@ -110,8 +110,17 @@ const char *symbol(const void *address) {
 /* Memory. */
 
 void page_zero(void *page) {
-    ASAN_UNPOISON_MEMORY_REGION(page, PAGE_SIZE);
-    memset(page, 0, PAGE_SIZE);
+    blocks_zero(page, PAGE_SIZE);
+}
+
+/* The first blocks of a page make use of all of it: what is not cleared is
+ * garbage. */
+void blocks_zero(void *start, uint64_t size) {
+    if (page_aligned((uint64_t)start)) {
+        ASAN_UNPOISON_MEMORY_REGION(start, PAGE_SIZE);
+        memset(start, 0xa5, PAGE_SIZE);
+    }
+    memset(start, 0, size);
 }
 
 void page_copy(void *to, const void *from) {

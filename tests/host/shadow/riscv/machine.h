@@ -22,4 +22,5 @@ void machine_relax(void);
 void machine_wait(void);
 uint64_t machine_time(void);
 void page_zero(void *page);
+void blocks_zero(void *start, uint64_t size);
 void page_copy(void *to, const void *from);
