@@ -81,7 +81,7 @@ void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequ
     timer_no_later(deadline);
 }
 
-void deadline_remove(struct executor *executor) {
+void deadline_take_out(struct executor *executor) {
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     bool inside = executor->heap_rank != 0;
     if (inside) heap_remove(executor);

@@ -11,11 +11,18 @@
 #include "executor.h"
 
 /* `executor`, which this hart runs and has just parked (this is the park's
- * sequence number), is to be woken at `deadline`. */
+ * sequence number), is to be woken at `deadline`, which is not DEADLINE_NONE:
+ * of one in the heap executor->deadline never is. */
 void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence);
 
 /* Take an executor out, if it is in. */
-void deadline_remove(struct executor *executor);
+void deadline_take_out(struct executor *executor);
+
+/* The same, without the lock for one that has no deadline. The caller holds
+ * EXECUTING, or ends it: nobody writes `deadline` meanwhile. */
+static inline void deadline_remove(struct executor *executor) {
+    if (executor->deadline != DEADLINE_NONE) deadline_take_out(executor);
+}
 
 /* End the parks whose deadline is not after `now`: a number of them, then
  * deadline_nearest says that there are more. */

@@ -12,8 +12,9 @@
  *   references             anyone, atomically
  *   supervisor, fault, status   under `lock`
  *   space_next, space_previous  under the space's lock
- *   deadline and heap links     under the deadlines lock; `deadline` also by
- *                          whoever holds EXECUTING, while not in the heap
+ *   heap links             under the deadlines lock
+ *   deadline               whoever holds EXECUTING, under that lock when it
+ *                          goes into the heap
  *
  * References: one for each handle, for its place in the run queue or its
  * execution (one between them: QUEUED and EXECUTING hand it over), its place

@@ -73,7 +73,7 @@ bool park_timeout(struct executor *executor, uint64_t sequence) {
 }
 
 void park_finish(struct executor *executor) {
-    if (executor->deadline != DEADLINE_NONE) deadline_remove(executor);
+    deadline_remove(executor);
     uint64_t seen = state_load(executor);
     uint64_t mask = (seen & STATE_REASON) == STATE_REASON_EVENT ? executor->wait_mask : 0;
     uint64_t taken = seen >> STATE_EVENTS_SHIFT & mask;
