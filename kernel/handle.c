@@ -38,8 +38,14 @@ struct space *call_space(struct executor *self, user_t va) {
 }
 
 struct executor *call_executor(struct executor *self, user_t va) {
+    struct executor *executor = handle_remembered(va);
+    if (executor != NULL) {
+        executor_get(executor);
+        return executor;
+    }
     lock_acquire(&self->space->lock, LOCK_SPACE);
-    struct executor *executor = handle_executor(self->space, va);
+    executor = handle_executor(self->space, va);
+    handle_remember(self->space, va, executor);
     if (executor != NULL) executor_get(executor);
     lock_release(&self->space->lock, LOCK_SPACE);
     return executor;

@@ -27,7 +27,8 @@ static inline struct remembered_handle *handle_slot(user_t va) {
 }
 
 /* What handle_executor found in the space in which this hart is published; 0 if
- * the hart does not remember, or is published nowhere. Good until it withdraws. */
+ * the hart does not remember, or is published nowhere. Good until it withdraws;
+ * a reference taken until then (call_executor) keeps it for longer. */
 static inline struct executor *handle_remembered(user_t va) {
     const struct remembered_handle *slot = handle_slot(va);
     bool same = slot->va == va.raw && slot->space == this_hart()->published;

@@ -169,16 +169,11 @@ struct executor *call_park_and_swap(struct executor *self) {
 
 /* unpark by a handle that this hart does not remember. */
 __attribute__((noinline)) static struct executor *unpark_look_up(struct executor *self) {
-    user_t va = user(self->x[REG_A0]);
-    /* Under the lock the handle, and with it the executor, stays. It is queued
-     * after that: others of the process, perhaps the one we wake, want it. */
-    lock_acquire(&self->space->lock, LOCK_SPACE);
-    struct executor *executor = handle_executor(self->space, va);
-    handle_remember(self->space, va, executor);
-    bool woken = executor != NULL && post(executor, (uint32_t)self->x[REG_A1]);
-    lock_release(&self->space->lock, LOCK_SPACE);
-    if (woken) scheduler_enqueue(executor);
-    return call_result(self, executor != NULL ? 0 : -EBADF);
+    struct executor *named = call_executor(self, user(self->x[REG_A0]));
+    if (named == NULL) return call_result(self, -EBADF);
+    executor_unpark(named, (uint32_t)self->x[REG_A1]);
+    executor_put(named);
+    return call_result(self, 0);
 }
 
 /* unpark that has ended a park. */

@@ -88,6 +88,13 @@ MUTANTS = {
     "page-shared-without-count": Mutant(
         "map.c", "page_get(pte_page(pte)); break;", "break;", "usertests", 60
     ),
+    "remembered-without-reference": Mutant(
+        "handle.c",
+        "    if (executor != NULL) {\n        executor_get(executor);\n",
+        "    if (executor != NULL) {\n",
+        "usertests",
+        60,
+    ),
     "handles-remembered-over-a-flush": Mutant(
         "shootdown.c", "        handle_forget_all();\n", "", "usertests", 60
     ),

@@ -124,12 +124,14 @@ static void test_unpark_changed_handle(void) {
         check(share(SPACE_OWN, handle(i % 2), SPACE_OWN, handle(2), 1, PROT_READ) == 0);
         check(unpark(handle(2), EVENT_A << i) == 0);
         check(unpark(handle(2), EVENT_A << i) == 0);
+        check(resume(handle(2)) == -EINVAL);
         check((pending(i % 2) & EVENT_A << i) != 0);
         check((pending(1 - i % 2) & EVENT_A << i) == 0);
         if (i % 4 < 2)
             check(unmap(SPACE_OWN, handle(2), 1) == 0);
         else
             check(map(SPACE_OWN, handle(2), 1, PROT_RW, MAP_REPLACE) == 0);
+        check(resume(handle(2)) == -EBADF);
         check(unpark(handle(2), EVENT_A << i) == -EBADF);
         check(unmap(SPACE_OWN, handle(2), 1) == 0);
     }
