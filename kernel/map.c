@@ -55,11 +55,6 @@ static bool range_empty(struct space *space, uint64_t va, uint64_t end) {
     return true;
 }
 
-/* The table that an entry stands in. */
-static struct page_table *table_of(const pte_t *entry) {
-    return (struct page_table *)round_down((uint64_t)entry, PAGE_SIZE);
-}
-
 /*
  * Lock both spaces, which may be one, when there are as many pages on `tables`
  * as [va, end) in `to` lacks tables. 0, or -ESRCH or -ENOMEM: then they are not
@@ -89,7 +84,7 @@ int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
         if (pte_load(entry) != 0) {
             error = -EEXIST; /* so its table was there */
         } else {
-            page_count_add(table_of(entry), 1);
+            page_count_add(pte_table(entry), 1);
             pte_publish(entry, leaf(pa, bits));
         }
         space_unlock_both(space, space);
@@ -112,7 +107,7 @@ static void fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t 
             pte_publish(&entry[i], leaf(phys_from_linear(page_list_take(pages)), bits));
             if (before != 0) replaced[noted++] = before;
         }
-        page_count_add(table_of(entry), (int64_t)(count - noted));
+        page_count_add(pte_table(entry), (int64_t)(count - noted));
         if (noted != 0 || (bits & PTE_X)) shootdown(space);
         struct page_chain chain = {0};
         for (uint64_t i = 0; i < noted; i++) unmap_drop(replaced[i], &chain);
@@ -191,7 +186,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
         /* A handle is shared whole. */
         if (pte & PTE_U) pte = leaf(pte_phys(pte), prot_bits(prot) | PTE_U | (pte & PTE_TYPE));
         pte_t *entry = page_table_make(to->root, to_va + at, 0, tables);
-        page_count_add(table_of(entry), 1);
+        page_count_add(pte_table(entry), 1);
         pte_publish(entry, pte);
     }
     if (prot & PROT_EXECUTE) shootdown(to);

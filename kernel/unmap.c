@@ -27,12 +27,6 @@ struct cursor {
     bool found;      /* something was mapped */
 };
 
-/* The entry for `va` in a table whose entries are told apart by the address
- * bits from `shift` on. */
-static inline pte_t *entry_at(struct page_table *table, uint64_t va, uint32_t shift) {
-    return &table->entries[va >> shift & (TABLE_ENTRIES - 1)];
-}
-
 /* The end of the range, or of what such a table covers, whichever comes
  * first. */
 static inline uint64_t end_here(const struct cursor *cursor, uint32_t shift) {
@@ -45,7 +39,7 @@ static bool clear_leaves(struct page_table *table, struct cursor *cursor) {
     uint64_t slots = (end_here(cursor, PAGE_SHIFT) - cursor->va) >> PAGE_SHIFT;
     slots = slots < cursor->budget ? slots : cursor->budget;
     uint64_t cleared = 0;
-    pte_t *entry = entry_at(table, cursor->va, PAGE_SHIFT);
+    pte_t *entry = pte_at(table, cursor->va, PAGE_SHIFT);
     for (pte_t *last = entry + slots; entry != last; entry++) {
         pte_t pte = pte_load(entry);
         if (pte & PTE_V) {
@@ -64,7 +58,7 @@ static bool clear_leaves(struct page_table *table, struct cursor *cursor) {
 static bool clear_table(struct page_table *table, uint32_t shift, struct cursor *cursor) {
     if (shift == PAGE_SHIFT) return clear_leaves(table, cursor);
     uint64_t cleared = 0, end = end_here(cursor, shift);
-    for (pte_t *entry = entry_at(table, cursor->va, shift); cursor->va < end && cursor->budget > 0;
+    for (pte_t *entry = pte_at(table, cursor->va, shift); cursor->va < end && cursor->budget > 0;
          entry++) {
         pte_t pte = pte_load(entry);
         cursor->budget--;
@@ -82,7 +76,7 @@ static bool clear_table(struct page_table *table, uint32_t shift, struct cursor 
  * to the one for `last`. */
 static void drop_table(struct page_table *table, uint32_t shift, uint64_t va, uint64_t last,
                        struct page_chain *chain) {
-    pte_t *first_entry = entry_at(table, va, shift), *last_entry = entry_at(table, last, shift);
+    pte_t *first_entry = pte_at(table, va, shift), *last_entry = pte_at(table, last, shift);
     for (pte_t *entry = first_entry; entry <= last_entry; entry++) {
         pte_t pte = pte_load(entry);
         if (pte == 0) continue;
@@ -112,12 +106,22 @@ LEAF void unmap_drop(pte_t leaf, struct page_chain *chain) {
 
 uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end) {
     struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
-    clear_table(space->root, page_table_root_shift, &clear);
+    struct page_table *table = space->root;
+    uint32_t shift = page_table_root_shift;
+    /* A range in one table of leaves, too short to empty it: nothing changes in
+     * the tables above. */
+    bool in_one_table = (va ^ (end - 1)) >> (PAGE_SHIFT + 9) == 0;
+    pte_t *first = in_one_table ? page_table_walk(table, va) : NULL;
+    if (first != NULL && page_count_add(pte_table(first), 0) > (end - va) >> PAGE_SHIFT) {
+        table = pte_table(first);
+        shift = PAGE_SHIFT;
+    }
+    clear_table(table, shift, &clear);
     uint64_t stopped = clear.va < end ? clear.va : end;
     if (!clear.found) return stopped;
     shootdown(space);
     struct page_chain chain = {0};
-    drop_table(space->root, page_table_root_shift, va, stopped - 1, &chain);
+    drop_table(table, shift, va, stopped - 1, &chain);
     page_free_chain(&chain);
     return stopped;
 }

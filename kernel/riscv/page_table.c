@@ -85,7 +85,7 @@ void page_table_map(struct page_table *root, uint64_t va, phys_t pa, uint64_t si
         uint64_t count = TABLE_ENTRIES - level_index(va, level);
         uint64_t wanted = (end - va) >> (PAGE_SHIFT + 9 * level);
         count = count < wanted ? count : wanted;
-        page_count_add((void *)round_down((uint64_t)entry, PAGE_SIZE), (int64_t)count);
+        page_count_add(pte_table(entry), (int64_t)count);
         for (; count > 0; count--, entry++) {
             KERNEL_ASSERT(pte_load(entry) == 0);
             pte_store(entry, pte_make(pa, bits));

@@ -77,6 +77,17 @@ static inline uint64_t level_index(uint64_t va, uint32_t level) {
     return va >> (PAGE_SHIFT + 9 * level) & (TABLE_ENTRIES - 1);
 }
 
+/* The entry for `va` in a table whose entries are told apart by the address
+ * bits from `shift` on. */
+static inline pte_t *pte_at(struct page_table *table, uint64_t va, uint32_t shift) {
+    return &table->entries[va >> shift & (TABLE_ENTRIES - 1)];
+}
+
+/* The table that an entry stands in. */
+static inline struct page_table *pte_table(const pte_t *entry) {
+    return (struct page_table *)round_down((uint64_t)entry, PAGE_SIZE);
+}
+
 /* Entries are read and written whole: other harts' page walkers look on. */
 static inline pte_t pte_load(const pte_t *entry) {
     return __atomic_load_n(entry, __ATOMIC_RELAXED);
