@@ -39,16 +39,13 @@ void console_write(const char *text, uint64_t length) {
 }
 
 int64_t console_read(struct executor *reader, char *buffer, uint64_t length) {
-    struct executor *before = NULL;
     int64_t count = 0;
+    executor_get(reader);
     lock_acquire(&console_lock, LOCK_CONSOLE);
     while ((uint64_t)count < length && ring_out != ring_in)
         buffer[count++] = ring[ring_out++ % RING_SIZE];
-    if (reader != ring_reader) {
-        executor_get(reader);
-        before = ring_reader;
-        __atomic_store_n(&ring_reader, reader, __ATOMIC_RELAXED);
-    }
+    struct executor *before = ring_reader;
+    __atomic_store_n(&ring_reader, reader, __ATOMIC_RELAXED);
     lock_release(&console_lock, LOCK_CONSOLE);
     if (before != NULL) executor_put(before);
     return count > 0 ? count : -EAGAIN;

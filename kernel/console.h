@@ -1,6 +1,6 @@
 /*
  * The console: characters out, keys in. The last executor that asked for keys
- * and found none is told by EVENT_CONSOLE when one comes.
+ * is told by EVENT_CONSOLE when more come.
  */
 #pragma once
 #include "executor.h"

@@ -75,9 +75,8 @@ static user_t load(struct space *space) {
 
 /* Programs drive the clock and the power themselves. */
 static void map_device(struct space *space, uint64_t va, uint64_t pa) {
-    if (pa != 0)
-        must(map_page(space, user(va), phys(pa), PTE_DEVICE | PTE_U | PTE_R | PTE_W),
-             "no device page");
+    uint64_t bits = PTE_DEVICE | PTE_U | PTE_R | PTE_W;
+    if (pa != 0) must(map_page(space, user(va), phys(pa), bits), "no device page");
 }
 
 void first_program_start(void) {
@@ -90,9 +89,8 @@ void first_program_start(void) {
     map_device(space, USER_POWER_PAGE, machine_description.power);
     must(executor_create(space, &executor), "no executor");
     /* Our reference goes to the handle, which keeps the executor from here on. */
-    must(map_page(space, user(HANDLE_SELF), phys_from_linear(executor),
-                  PTE_EXECUTOR | PTE_R | PTE_W),
-         "no handle");
+    phys_t page = phys_from_linear(executor);
+    must(map_page(space, user(HANDLE_SELF), page, PTE_EXECUTOR | PTE_R | PTE_W), "no handle");
     must(executor_start(executor, entry, user(USER_STACK_HIGH), 0), "it does not start");
     space_put(space);
 }

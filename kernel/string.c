@@ -48,7 +48,6 @@ bool string_equal(const char *one, const char *other) {
 }
 
 void string_copy(char *to, const char *from, size_t size) {
-    size_t i = 0;
-    for (; i + 1 < size && from[i] != 0; i++) to[i] = from[i];
-    to[i] = 0;
+    for (; size > 1 && *from != 0; size--) *to++ = *from++;
+    *to = 0;
 }

@@ -5,7 +5,6 @@
  * generous: whole GiB and 2 MiB. Nothing of it is left afterwards.
  */
 #include "riscv/boot_table.h"
-#include "machine.h"
 #include "panic.h"
 #include "riscv/csr.h"
 #include "riscv/page_table.h"
