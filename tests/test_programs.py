@@ -54,6 +54,15 @@ def test_usertests_knows_its_names() -> None:
     assert code != 0 and "usertests: no test or part is called nosuch" in text, text
 
 
+def test_arguments() -> None:
+    """They stand on the child's stack as they were typed: short, long, and as many as the shell takes."""
+    words = ["a", "bc", "x" * 90, *(str(number) for number in range(11)), "last"]
+    code, text = run_to_exit(MachineConfig(KERNEL, arguments="run=hello " + " ".join(words)), 60)
+    shown = [line for line in text.splitlines() if line.startswith("argument ")]
+    assert code == 0, text
+    assert shown == [f"argument {number}: {word}" for number, word in enumerate(words, 1)]
+
+
 def test_demonstrations() -> None:
     """What a visitor tries first."""
     check_run("pingpong 200; primes; philosophers; pager; date; mem", "the child saw 0 wrong words")
