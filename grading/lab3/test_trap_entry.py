@@ -109,13 +109,33 @@ def resume_other(user: User, executor: int) -> None:
     check_registers(stage, [CODE, *theirs[1:]], "that shootdown_publish has returned")
 
 
+def same_goes_on(user: User, *names: str) -> None:
+    """From one ecall to the next, with nobody dispatched between; but the hart has
+    withdrawn, as if the call had locked the space."""
+    user.run_to(*names)
+    for member in ("switched", "published"):
+        user.stage.set("hart", user.stage.hart_page, member, 0)
+    user.scramble()
+    user.stage.system.harts.return_now(user.stage.hart, user.executor)
+    found, executor, _ = user.run_to(*names)
+    check(
+        found == "shootdown_publish" and executor == user.executor,
+        expected="shootdown_publish is called also if the executor goes on that made the call, as"
+        " long as hart->published is not its space",
+        found=f"{found}({executor:#x})",
+        where="kernel/trap.h",
+    )
+    user.resume()
+
+
 def test_order_of_the_calls(stage: Stage) -> None:
     """As trap.h says, each given what the one before returned. All but the way
     between them is the grader's: each function returns another executor."""
     _, second = stage.program(EBREAK, LOOP)
     _, between = stage.program(LOOP)
-    user = User(stage, ECALL, LOOP)
+    user = User(stage, ECALL, ECALL, LOOP)
     names = ("call_dispatch", "trap", "shootdown_publish")
+    same_goes_on(user, *names)
     for gets, last, first in (
         (user.executor, second, "call_dispatch"),
         (second, user.executor, "trap"),
