@@ -108,12 +108,10 @@ uint64_t unmap_range(struct space *space, uint64_t va, uint64_t end) {
     struct cursor clear = {.va = va, .end = end, .budget = MAP_PAGES_MAX};
     struct page_table *table = space->root;
     uint32_t shift = page_table_root_shift;
-    /* A range in one table of leaves, too short to empty it: nothing changes in
-     * the tables above. */
-    bool in_one_table = (va ^ (end - 1)) >> (PAGE_SHIFT + 9) == 0;
-    pte_t *first = in_one_table ? page_table_walk(table, va) : NULL;
-    if (first != NULL && page_count_add(pte_table(first), 0) > (end - va) >> PAGE_SHIFT) {
-        table = pte_table(first);
+    /* A single page whose table keeps others: nothing changes in those above. */
+    pte_t *only = end - va == PAGE_SIZE ? page_table_walk(table, va) : NULL;
+    if (only != NULL && page_count_add(pte_table(only), 0) > 1) {
+        table = pte_table(only);
         shift = PAGE_SHIFT;
     }
     clear_table(table, shift, &clear);
