@@ -243,7 +243,7 @@ def test_owned_file_of_a_published_lab(tmp_path: Path) -> None:
     course = project.cut(tmp_path / "course")
     before = hashes(course), hashes(base_of(course))
     # What is taken out may change: no student has it.
-    project.edit("kernel/scheduler.c", "        if (slept) idle();\n", "        if (slept) idle( );\n")
+    project.edit("kernel/scheduler.c", "if (slept) idle();\n", "if (slept) idle( );\n")
     project.cut(course)
     assert hashes(course) == before[0]
     assert hashes(base_of(course)) != before[1]

@@ -55,7 +55,7 @@ def test_usertests_knows_its_names() -> None:
 
 
 def test_arguments() -> None:
-    """They stand on the child's stack as they were typed: short, long, and as many as the shell takes."""
+    """As they were typed: short, long, and as many as the shell takes."""
     words = ["a", "bc", "x" * 90, *(str(number) for number in range(11)), "last"]
     code, text = run_to_exit(MachineConfig(KERNEL, arguments="run=hello " + " ".join(words)), 60)
     shown = [line for line in text.splitlines() if line.startswith("argument ")]

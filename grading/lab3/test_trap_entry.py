@@ -115,8 +115,7 @@ def same_goes_on(user: User, *names: str) -> None:
     user.run_to(*names)
     for member in ("switched", "published"):
         user.stage.set("hart", user.stage.hart_page, member, 0)
-    user.scramble()
-    user.stage.system.harts.return_now(user.stage.hart, user.executor)
+    user.return_now(user.executor)
     found, executor, _ = user.run_to(*names)
     check(
         found == "shootdown_publish" and executor == user.executor,
@@ -162,8 +161,7 @@ def test_order_of_the_calls(stage: Stage) -> None:
             )
             if name == first:
                 gets = between
-                user.scramble()
-                stage.system.harts.return_now(stage.hart, gets)
+                user.return_now(gets)
         resume_other(user, last)
 
 
@@ -172,8 +170,7 @@ def test_reap_before_return(stage: Stage) -> None:
     user = User(stage, ECALL, LOOP)
     user.run_to("call_dispatch")
     stage.set("hart", stage.hart_page, "reap_due", 1)
-    user.scramble()
-    stage.system.harts.return_now(stage.hart, user.executor)
+    user.return_now(user.executor)
     name, executor, _ = user.run_to("trap_reap", "shootdown_publish")
     check(
         name == "trap_reap" and executor == user.executor,
@@ -183,8 +180,7 @@ def test_reap_before_return(stage: Stage) -> None:
         where="the way back from a system call",
     )
     stage.set("hart", stage.hart_page, "reap_due", 0)
-    user.scramble()
-    stage.system.harts.return_now(stage.hart, other)
+    user.return_now(other)
     name, executor, _ = user.run_to("trap_reap", "shootdown_publish", "call_dispatch")
     check(
         name == "shootdown_publish" and executor == other,
@@ -322,9 +318,7 @@ def run_flushing(stage: Stage) -> tuple[bool, bool]:
     """A trap and back by way of trap_entry_flushing, step by step: was there a
     flush on each way, after satp was written?"""
     harts, remote = stage.system.harts, stage.system.remote
-    called = [
-        harts.address(name) for name in ("call_dispatch", "shootdown_publish")
-    ]
+    called = [harts.address(name) for name in ("call_dispatch", "shootdown_publish")]
     flushes: dict[bool, list[int]] = {False: [], True: []}  # before the first call; after it
     back = False
     for _ in range(STEPS):

@@ -91,11 +91,15 @@ class User:
             registers[number] = dice.getrandbits(64)
         self.remote.set_general_registers(self.stage.hart, registers)
 
-    def resume(self, executor: int | None = None) -> None:
-        """The function at which the hart stands has done its work: go on to
-        user mode, with this executor."""
+    def return_now(self, executor: int) -> None:
+        """The function at which the hart stands has done its work, and returns this
+        executor."""
         self.scramble()
-        self.stage.system.harts.return_now(self.stage.hart, executor or self.executor)
+        self.stage.system.harts.return_now(self.stage.hart, executor)
+
+    def resume(self, executor: int | None = None) -> None:
+        """And on to user mode, with this executor."""
+        self.return_now(executor or self.executor)
         self.stage.system.run_to_user([self.stage.hart])
         self.forget(executor or self.executor)
 
