@@ -71,6 +71,7 @@ static void heap_remove(struct executor *node) {
 }
 
 void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence) {
+    KERNEL_ASSERT(deadline != DEADLINE_NONE);
     executor_get(executor);
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     executor->deadline = deadline;

@@ -20,7 +20,7 @@ LEAF pte_t *page_table_walk(struct page_table *root, uint64_t va) {
     struct page_table *table = root;
     uint64_t linear = linear_offset;
     for (uint64_t shift = page_table_root_shift; shift > PAGE_SHIFT; shift -= 9) {
-        pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
+        pte_t pte = pte_load(pte_at(table, va, shift));
         if (UNLIKELY((pte & (PTE_V | PTE_R | PTE_W | PTE_X)) != PTE_V)) return NULL;
         table = (struct page_table *)(pte_phys(pte).raw + linear);
     }
@@ -54,7 +54,7 @@ uint64_t page_table_missing(struct page_table *root, uint64_t va, uint64_t end) 
         struct page_table *table = root;
         uint32_t shift = page_table_root_shift;
         for (; shift > PAGE_SHIFT; shift -= 9) {
-            pte_t pte = pte_load(&table->entries[va >> shift & (TABLE_ENTRIES - 1)]);
+            pte_t pte = pte_load(pte_at(table, va, shift));
             if (!(pte & PTE_V)) break;
             table = pte_page(pte);
         }
