@@ -17,12 +17,13 @@
  * `held` of a waiting hart is 1 until the lock is its own.
  *
  * Memory order:
- *   - A hart prepares its node before the swap makes it visible: the swap is
- *     a release. It is an acquire too, for the case that the lock was free:
- *     it reads what the last holder's compare-and-swap released.
- *   - The store into the predecessor's `next` is a release and its load an
- *     acquire, so that the store of `held` by the predecessor comes after our
- *     preparing it.
+ *   - A hart sets its `next` to 0 before the swap makes it visible to whoever
+ *     comes behind: the swap is a release. It is an acquire too, for the case
+ *     that the lock was free: it reads what the last holder's compare-and-swap
+ *     released.
+ *   - If there is a hart before it, it sets `held` before that one can see it:
+ *     the store into the predecessor's `next` is a release and its load an
+ *     acquire, so the predecessor's store of `held` comes after our own.
  *   - Handing over stores `held` with release, waiting loads it with acquire:
  *     what the holder did under the lock is seen by the next.
  *
@@ -37,9 +38,9 @@ LEAF void mcs_lock_acquire(struct hart **lock) {
     lock_rank_enter(LOCK_SCHEDULER);
     struct hart *self = this_hart();
     __atomic_store_n(&self->mcs_lock_next, NULL, __ATOMIC_RELAXED);
-    __atomic_store_n(&self->mcs_lock_held, 1, __ATOMIC_RELAXED);
     struct hart *before = __atomic_exchange_n(lock, self->self, __ATOMIC_ACQ_REL);
     if (before == NULL) return;
+    __atomic_store_n(&self->mcs_lock_held, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&before->mcs_lock_next, self->self, __ATOMIC_RELEASE);
     while (__atomic_load_n(&self->mcs_lock_held, __ATOMIC_ACQUIRE) != 0) machine_relax();
 }

@@ -2,8 +2,7 @@
  * The scheduler. A hart that has come out of sleep looks at the queue before it
  * announces itself again, so an interrupt is hardly ever spent on it; its bit
  * goes when it has taken an executor, not before. The tail is left as it is when
- * the queue is emptied. In the lock, `held` is prepared only by a hart that finds
- * somebody before it.
+ * the queue is emptied.
  */
 #include "scheduler.h"
 #include "compiler.h"
