@@ -72,8 +72,7 @@ bool park_timeout(struct executor *executor, uint64_t sequence) {
     return (next & ~seen & STATE_QUEUED) != 0;
 }
 
-void park_finish(struct executor *executor) {
-    deadline_remove(executor);
+LEAF void park_finish(struct executor *executor) {
     uint64_t seen = state_load(executor);
     uint64_t mask = (seen & STATE_REASON) == STATE_REASON_EVENT ? executor->wait_mask : 0;
     uint64_t taken = seen >> STATE_EVENTS_SHIFT & mask;
@@ -81,6 +80,7 @@ void park_finish(struct executor *executor) {
      * meanwhile is taken with the first. */
     state_clear(executor, STATE_REASON | taken << STATE_EVENTS_SHIFT);
     executor->x[REG_A0] = taken != 0 ? taken : (uint64_t)-ETIMEDOUT;
+    deadline_remove(executor);
 }
 
 /*
@@ -95,16 +95,16 @@ static inline uint64_t announce(struct executor *self, uint32_t mask) {
     do {
         taken = seen >> STATE_EVENTS_SHIFT & mask;
         next = seen & ~(taken << STATE_EVENTS_SHIFT);
-        if (taken == 0) {
-            next &= ~(STATE_REASON | STATE_SEQUENCE);
-            next |= STATE_PARKED | ((seen + STATE_SEQUENCE_ONE) & STATE_SEQUENCE);
-        }
+        /* No reason is set while it runs. The sequence number ends the lower half,
+         * and wraps there. */
+        if (taken == 0)
+            next = (seen >> 32 << 32) | (uint32_t)(seen + STATE_SEQUENCE_ONE) | STATE_PARKED;
     } while (!state_change(self, &seen, next));
     return taken;
 }
 
 /* Sleep: the park is announced. A deadline that has passed ends it at once. */
-static inline struct executor *sleep(struct executor *self, uint64_t deadline) {
+static struct executor *sleep(struct executor *self, uint64_t deadline) {
     if (deadline != DEADLINE_NONE) {
         uint64_t sequence = state_load(self) & STATE_SEQUENCE;
         if (deadline <= machine_time())
@@ -117,12 +117,13 @@ static inline struct executor *sleep(struct executor *self, uint64_t deadline) {
 
 /* park(mask, deadline): sleep until one of the events in mask is pending.
  * Takes those events and returns them; -ETIMEDOUT, -EINVAL. */
-struct executor *call_park(struct executor *self) {
+LEAF struct executor *call_park(struct executor *self) {
     uint64_t mask = self->x[REG_A0], deadline = self->x[REG_A1];
     if (mask == 0 || mask >> 32 != 0) return call_result(self, -EINVAL);
     uint64_t taken = announce(self, (uint32_t)mask);
     if (taken != 0) return call_result(self, (int64_t)taken);
-    return sleep(self, deadline);
+    /* By itself, so that what most parks do needs no frame. */
+    return deadline == DEADLINE_NONE ? scheduler_leave(self) : sleep(self, deadline);
 }
 
 /* What park_if and, with `swap`, park_and_swap have in common: announce the park

@@ -160,6 +160,7 @@ bool scheduler_release(struct executor *self) {
     return true;
 }
 
-struct executor *scheduler_leave(struct executor *self) {
+/* What it calls is inlined, for one frame in place of three. */
+__attribute__((flatten)) struct executor *scheduler_leave(struct executor *self) {
     return scheduler_release(self) ? scheduler_next() : self;
 }
