@@ -28,9 +28,8 @@ void info_init(void) {
 }
 
 void info_count_pages(void) {
-    struct hart *hart = this_hart();
     uint64_t shared = __atomic_load_n(&global()->pages_free, __ATOMIC_RELAXED);
-    uint64_t cached = (uint64_t)(hart->cache_top - hart->cache);
+    uint64_t cached = (uint64_t)(this_hart()->cache_top - this_hart()->cache);
     __atomic_store_n(&info_page->pages_shared_free, shared, __ATOMIC_RELAXED);
-    __atomic_store_n(&info_page->pages_cached[hart->index], cached, __ATOMIC_RELAXED);
+    __atomic_store_n(&info_page->pages_cached[this_hart()->index], cached, __ATOMIC_RELAXED);
 }

@@ -16,17 +16,15 @@
 #include "page_alloc.h"
 
 void reap_executor(struct executor *executor) {
-    struct hart *hart = this_hart();
-    executor->next = hart->reap_executors;
-    hart->reap_executors = executor;
-    hart->reap_due = 1;
+    executor->next = this_hart()->reap_executors;
+    this_hart()->reap_executors = executor;
+    this_hart()->reap_due = 1;
 }
 
 void reap_space(struct space *space) {
-    struct hart *hart = this_hart();
-    space->next = hart->reap_spaces;
-    hart->reap_spaces = space;
-    hart->reap_due = 1;
+    space->next = this_hart()->reap_spaces;
+    this_hart()->reap_spaces = space;
+    this_hart()->reap_due = 1;
 }
 
 /* Free the first executor of the list. If it has not ended it sleeps for ever,
@@ -65,8 +63,7 @@ void reap_all(void) {
             reap_one_executor(hart);
         else if (hart->reap_spaces != NULL)
             reap_one_space(hart);
-        else
-            hart->reap_due = 0;
+        hart->reap_due = hart->reap_executors != NULL || hart->reap_spaces != NULL;
         interrupt_serve();
     }
 }
