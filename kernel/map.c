@@ -76,11 +76,17 @@ static int lock_with_tables(struct space *from, struct space *to, uint64_t va, u
     }
 }
 
+/* The entry for `va`. Its tables are most often there, and quick to walk. */
+static pte_t *entry_for(struct space *space, uint64_t va, struct page_list *tables) {
+    pte_t *entry = page_table_walk(space->root, va);
+    return entry != NULL ? entry : page_table_make(space->root, va, 0, tables);
+}
+
 int map_page(struct space *space, user_t va, phys_t pa, uint64_t bits) {
     struct page_list tables = {0};
     int error = lock_with_tables(space, space, va.raw, va.raw + PAGE_SIZE, &tables);
     if (error == 0) {
-        pte_t *entry = page_table_make(space->root, va.raw, 0, &tables);
+        pte_t *entry = entry_for(space, va.raw, &tables);
         if (pte_load(entry) != 0) {
             error = -EEXIST; /* so its table was there */
         } else {
@@ -101,7 +107,7 @@ static void fill_range(struct space *space, uint64_t va, uint64_t end, uint64_t 
     while (va < end) {
         uint64_t count = entries_here(va, end), noted = 0;
         if (count > STEP_PAGES) count = STEP_PAGES;
-        pte_t *entry = page_table_make(space->root, va, 0, tables);
+        pte_t *entry = entry_for(space, va, tables);
         for (uint64_t i = 0; i < count; i++) {
             pte_t before = pte_load(&entry[i]);
             pte_publish(&entry[i], leaf(phys_from_linear(page_list_take(pages)), bits));
@@ -185,7 +191,7 @@ static int share_range(struct space *from, uint64_t from_va, struct space *to, u
         share_get(pte);
         /* A handle is shared whole. */
         if (pte & PTE_U) pte = leaf(pte_phys(pte), prot_bits(prot) | PTE_U | (pte & PTE_TYPE));
-        pte_t *entry = page_table_make(to->root, to_va + at, 0, tables);
+        pte_t *entry = entry_for(to, to_va + at, tables);
         page_count_add(pte_table(entry), 1);
         pte_publish(entry, pte);
     }
