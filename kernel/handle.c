@@ -76,6 +76,7 @@ struct executor *call_create_executor(struct executor *self) {
     space_put(space);
     if (error != 0) return call_result(self, error);
     error = map_page(self->space, va, phys_from_linear(executor), PTE_EXECUTOR | PTE_R | PTE_W);
+    if (error == 0) handle_remember(self->space, va, executor);
     if (error != 0) executor_put(executor);
     return call_result(self, error);
 }

@@ -35,8 +35,9 @@ static inline struct executor *handle_remembered(user_t va) {
     return same ? slot->executor : NULL;
 }
 
-/* Note what handle_executor has found, or that it found nothing. The lock of
- * `space` is still held. */
+/* Note what a handle in `space` leads to, or that it leads to nothing (0), as seen
+ * under its lock since this hart withdrew. If that has changed by now, the hart
+ * flushes, and so forgets it, when it next publishes there. */
 static inline void handle_remember(struct space *space, user_t va, struct executor *executor) {
     *handle_slot(va) = (struct remembered_handle){va.raw, space, executor, 0};
 }

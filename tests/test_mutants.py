@@ -95,6 +95,9 @@ MUTANTS = {
         "usertests",
         60,
     ),
+    "remembered-though-it-failed": Mutant(
+        "handle.c", "if (error == 0) handle_remember", "handle_remember", "usertests", 60, harts=1
+    ),
     "handles-remembered-over-a-flush": Mutant(
         "shootdown.c", "        handle_forget_all();\n", "", "usertests", 60
     ),

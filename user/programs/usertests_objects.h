@@ -26,6 +26,7 @@ static void test_create(void) {
     check(create_executor(user_end() - PAGE_SIZE, handle(0)) == 0);
     check(create_space(handle(0)) == -EEXIST);
     check(create_executor(SPACE_OWN, handle(0)) == -EEXIST);
+    check(resume(handle(0)) == -EINVAL); /* of the one from before */
     check(create_space(USER_INFO_PAGE) == -EEXIST);
     check(create_executor(SPACE_OWN, (uint64_t)image_start) == -EEXIST);
     unmap(SPACE_OWN, user_end() - PAGE_SIZE, 1);
