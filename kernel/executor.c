@@ -18,9 +18,12 @@
 int executor_create(struct space *space, struct executor **result) {
     struct executor *executor = page_alloc();
     if (executor == NULL) return -ENOMEM;
-    /* Of the rest only `references` is ever read. */
+    /* Nothing else is read before it is written. */
     blocks_zero(executor, offsetof(struct executor, references));
-    blocks_zero(&executor->lock, 512);
+    executor->lock.held = 0;
+    executor->supervisor = NULL;
+    executor->fault_address = 0;
+    executor->space_previous = NULL;
     executor->satp = space->satp;
     executor->space = space;
     executor->state = STATE_STOPPED;

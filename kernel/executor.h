@@ -69,7 +69,6 @@ _Static_assert(offsetof(struct executor, hart) == 0x120, "executor page");
 _Static_assert(offsetof(struct executor, state) == 0x200, "executor page");
 _Static_assert(offsetof(struct executor, references) == 0x400, "executor page");
 _Static_assert(offsetof(struct executor, lock) == 0x800, "executor page");
-_Static_assert(sizeof(struct executor) <= 0x800 + 512, "executor_create clears no more");
 
 /* Names of the registers that the kernel speaks of. */
 enum {

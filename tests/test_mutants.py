@@ -32,6 +32,9 @@ class Mutant:
     harts: int = 4
 
 
+# The command, the patience and the harts for what executor_create must clear.
+USED_PAGES = ("usertests create_on_used_pages", 30, 1)
+
 MUTANTS = {
     "shootdown-does-not-wait": Mutant(
         "shootdown.c",
@@ -61,12 +64,18 @@ MUTANTS = {
         "    blocks_zero(executor, offsetof(struct executor, references));\n",
         "    executor->heap_left = executor->heap_right = NULL;\n    executor->heap_rank = 0;\n"
         "    executor->started = 0;\n    executor->hart = NULL;\n",
-        "usertests",
-        60,
-        harts=1,
+        *USED_PAGES,
     ),
+    "lock-not-cleared": Mutant("executor.c", "    executor->lock.held = 0;\n", "", *USED_PAGES),
     "supervisor-not-cleared": Mutant(
-        "executor.c", "    blocks_zero(&executor->lock, 512);\n", "", "usertests", 60, harts=1
+        "executor.c",
+        "    executor->lock.held = 0;\n    executor->supervisor = NULL;\n",
+        "    executor->lock.held = 0;\n",
+        *USED_PAGES,
+    ),
+    "fault-not-cleared": Mutant("executor.c", "    executor->fault_address = 0;\n", "", *USED_PAGES),
+    "neighbour-not-cleared": Mutant(
+        "executor.c", "    executor->space_previous = NULL;\n", "", *USED_PAGES
     ),
     "dispatch-keeps-the-dead": Mutant(
         "scheduler.c",

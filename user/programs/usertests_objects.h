@@ -102,30 +102,43 @@ static void test_bad_executors(void) {
     check_bad_spaces(destroy);
 }
 
-/* Make executor 0. */
-static void check_new(void) {
+/* Make an executor. */
+static void check_new(uint64_t number) {
     struct executor_info info;
 
-    check(create_executor(SPACE_OWN, handle(0)) == 0);
-    check(inspect(handle(0), &info) == 0);
+    check(create_executor(SPACE_OWN, handle(number)) == 0);
+    check(inspect(handle(number), &info) == 0);
     check(info.state == STATE_STOPPED);
     check(info.pc == 0);
     for (int i = 0; i < 31; i++) check(info.x[i] == 0);
     check(info.fault_cause == FAULT_NONE && info.fault_address == 0);
     check(info.status == STATUS_KILLED);
-    check(resume(handle(0)) == -EINVAL);
+    check(resume(handle(number)) == -EINVAL);
+}
+
+/* Made where memory of a program was, nothing of which is left in them. There is
+ * so much of it that it is what the kernel has at hand, beside a few pages. */
+static void test_create_on_used_pages(void) {
+    uint64_t pages = 4096;
+
+    map_rw(AREA, pages);
+    for (uint64_t at = AREA; at < AREA + pages * PAGE_SIZE; at += sizeof(uint64_t))
+        *(volatile uint64_t *)at = ~0ul;
+    unmap(SPACE_OWN, AREA, pages);
+    for (uint64_t i = 0; i < 60; i++) check_new(i);
+    for (uint64_t i = 0; i < 60; i++) unmap(SPACE_OWN, handle(i), 1);
 }
 
 static void test_start(void) {
     struct executor_info info;
 
-    check_new();
+    check_new(0);
     check(supervise(handle(0), me()) == 0);
     check(start(handle(0), (uint64_t)code_end, ~0ul, 1) == 0);
     check_status(0, 1);
     unmap(SPACE_OWN, handle(0), 1);
     /* Where one has run before, if this is the hart that has freed it. */
-    check_new();
+    check_new(0);
     check(supervise(handle(0), me()) == 0);
     check(start(handle(0), (uint64_t)code_end, 0, 77) == 0);
     check_status(0, 77);
@@ -454,6 +467,7 @@ static void test_no_handles(void) {
 static const struct test object_tests[] = {
     {"unknown_calls", test_unknown_calls},
     {"create", test_create},
+    {"create_on_used_pages", test_create_on_used_pages},
     {"bad_executors", test_bad_executors},
     {"start", test_start},
     {"start_anywhere", test_start_anywhere},
