@@ -53,9 +53,8 @@ LEAF struct executor *call_yield(struct executor *self) {
 
 /* terminate(status): end this executor. Does not return. */
 struct executor *call_terminate(struct executor *self) {
-    lock_acquire(&self->lock, LOCK_EXECUTOR);
-    self->status = self->x[REG_A0];
-    lock_release(&self->lock, LOCK_EXECUTOR);
+    /* Seen by whoever sees TERMINATED, which is set by a release. */
+    __atomic_store_n(&self->status, self->x[REG_A0], __ATOMIC_RELAXED);
     /* It is executing, here: scheduler_leave ends it. */
     if (executor_terminate(self)) panic("call: %p terminates, but does not execute", self);
     return scheduler_leave(self);

@@ -133,8 +133,8 @@ void executor_inspect(struct executor *executor, struct executor_info *info) {
     lock_acquire(&executor->lock, LOCK_EXECUTOR);
     info->fault_cause = executor->fault_cause;
     info->fault_address = executor->fault_address;
-    info->status = executor->status;
     lock_release(&executor->lock, LOCK_EXECUTOR);
+    info->status = __atomic_load_n(&executor->status, __ATOMIC_RELAXED);
 }
 
 void executor_end(struct executor *executor) {

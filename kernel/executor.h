@@ -10,7 +10,8 @@
  *   next                   the queue or list that the executor is in; it is
  *                          in one at most
  *   references             anyone, atomically
- *   supervisor, fault, status   under `lock`
+ *   supervisor, fault      under `lock`
+ *   status                 whoever holds EXECUTING, atomically
  *   space_next, space_previous  under the space's lock
  *   heap links             under the deadlines lock
  *   deadline               whoever holds EXECUTING, under that lock when it
