@@ -71,25 +71,26 @@ struct executor *call_start(struct executor *self) {
     return call_result(self, error);
 }
 
+/* Do `action` to the executor that the call names; its result is the call's. */
+static struct executor *act_on_named(struct executor *self, int (*action)(struct executor *)) {
+    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
+    if (executor == NULL) return call_result(self, -EBADF);
+    int error = action(executor);
+    executor_put(executor);
+    return call_result(self, error);
+}
+
 /* resume(executor): let a stopped executor go on. 0, -EBADF, -EINVAL (it was
  * never started), -EBUSY (it is not stopped), -ESRCH. */
 struct executor *call_resume(struct executor *self) {
-    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL) return call_result(self, -EBADF);
-    int error = executor_resume(executor);
-    executor_put(executor);
-    return call_result(self, error);
+    return act_on_named(self, executor_resume);
 }
 
 /* stop(executor): it comes to rest soon; at once if it is the caller. 0,
  * -EBADF, -ESRCH. */
 struct executor *call_stop(struct executor *self) {
-    struct executor *executor = call_executor(self, user(self->x[REG_A0]));
-    if (executor == NULL) return call_result(self, -EBADF);
-    int error = executor_stop(executor);
-    executor_put(executor);
-    self = call_result(self, error);
-    return executor == self ? scheduler_leave(self) : self;
+    self = act_on_named(self, executor_stop);
+    return state_runnable(state_load(self)) ? self : scheduler_leave(self);
 }
 
 /*
