@@ -7,9 +7,9 @@ import pytest
 
 # Goals that the kernel does not meet, and what it must not exceed meanwhile.
 MISSED = {
-    "block_wake": 1120,
+    "block_wake": 1000,
     "page_free": 25,
-    "executor_life": 3300,
+    "executor_life": 2960,
 }
 
 # Of operations between two harts, which have no goals.
