@@ -65,7 +65,6 @@ def test_who_lets_go_of_many_has_withdrawn(shell: System) -> None:
         memory.set_u64(page + executor["state"].offset, QUEUED | STOPPED)
         memory.set_u64(page + executor["references"].offset, 2)
         memory.set_u64(page + executor["next"].offset, following)
-    shell.harts.run("scheduler_next")
     queue, ends = shell.symbols["global_page"], shell.symbols.struct("global")
     memory.set_u64(queue + ends["sched_head"].offset, stopped[0])
     memory.set_u64(queue + ends["sched_tail"].offset, stopped[-1])
