@@ -53,7 +53,8 @@ LEAF struct executor *call_yield(struct executor *self) {
 
 /* terminate(status): end this executor. Does not return. */
 struct executor *call_terminate(struct executor *self) {
-    /* Seen by whoever sees TERMINATED, which is set by a release. */
+    /* Seen by whoever sees that it has come to rest: EXECUTING is cleared by a
+     * release. */
     __atomic_store_n(&self->status, self->x[REG_A0], __ATOMIC_RELAXED);
     /* It is executing, here: scheduler_leave ends it. */
     if (executor_terminate(self)) panic("call: %p terminates, but does not execute", self);

@@ -7,6 +7,10 @@
  * its last step: it needs no frame. A backtrace from below it skips its caller. */
 #define LEAF __attribute__((optimize("omit-frame-pointer")))
 
+/* A function on a hot path that has what it calls inlined: one frame in place of
+ * several. */
+#define FLAT __attribute__((flatten))
+
 /*
  * The order of a compare-and-swap that must release what was written before.
  * gcc before 13 takes the order of the release fence from the wrong operand,

@@ -26,7 +26,7 @@ static inline struct remembered_handle *handle_slot(user_t va) {
     return &this_hart()->handles[va.raw / PAGE_SIZE % HART_HANDLES];
 }
 
-/* What handle_executor found in the space in which this hart is published; 0 if
+/* What the handle leads to in the space in which this hart is published; 0 if
  * the hart does not remember, or is published nowhere. Good until it withdraws;
  * a reference taken until then (call_executor) keeps it for longer. */
 static inline struct executor *handle_remembered(user_t va) {

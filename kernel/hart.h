@@ -20,7 +20,7 @@ struct cached_page {
     uint64_t *entry;
 };
 
-/* A handle that was looked up, and what it led to. */
+/* A handle, and what it led to. */
 struct remembered_handle {
     uint64_t va;
     struct space *space; /* whose table it is in */

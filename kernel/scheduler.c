@@ -160,7 +160,6 @@ bool scheduler_release(struct executor *self) {
     return true;
 }
 
-/* What it calls is inlined, for one frame in place of three. */
-__attribute__((flatten)) struct executor *scheduler_leave(struct executor *self) {
+FLAT struct executor *scheduler_leave(struct executor *self) {
     return scheduler_release(self) ? scheduler_next() : self;
 }
