@@ -257,7 +257,7 @@ def test_finds_bugs(build: Build, tmp_path: Path, mutation: Mutation) -> None:
     assert text.count(mutation.old) == 1, f"{mutation.file} has changed: adapt this mutation"
     source.write_text(text.replace(mutation.old, mutation.new))
     program = build(mutation.sanitizer, kernel)
-    for seed in range(1, 21):
+    for seed in range(1, 101):
         # A hang is a way to fail, too.
         if run(program, s=seed, r=PROFILES, n=mutation.steps, w=120).returncode != 0:
             return
