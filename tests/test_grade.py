@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from conftest import processes
 from course import PARTS, PATIENCE, SOURCE, Course, Submit, copy_parts, in_page_alloc
 from stag.grade_plan import COURSE
 from stag.labs import load_lab
@@ -181,32 +182,10 @@ def test_graders_at_once(probed: Course, submit: Submit) -> None:
 # Leaving nothing behind
 
 
-def processes_of(probed: Course) -> list[str]:
-    """Command lines of processes that have to do with the course's tree."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(probed.root) in line:
-            found.append(line)
-    return found
-
-
-def none_left(probed: Course, deadline: float) -> None:
-    """Waits until they have gone: one that was killed takes a while to."""
-    while left := processes_of(probed):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere children outlive their parent")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_end_of_the_grader_ends_all(probed: Course, submit: Submit, number: signal.Signals) -> None:
     tree = submit(in_page_alloc("    for (;;)\n        ;"))
-    deadline = time.monotonic() + PATIENCE
-    none_left(probed, deadline)  # of another test: it would be taken for this grader's
     grader = subprocess.Popen(
         probed.command(tree),
         env=probed.environment(),
@@ -215,14 +194,17 @@ def test_end_of_the_grader_ends_all(probed: Course, submit: Submit, number: sign
         start_new_session=True,
         text=True,
     )
-    while not any("qemu" in line for line in processes_of(probed)):
+    deadline = time.monotonic() + PATIENCE
+    while not any("qemu" in line for line in processes(str(probed.root))):
         assert grader.poll() is None and time.monotonic() < deadline, "no machine was started"
         time.sleep(0.02)
     os.killpg(grader.pid, number)
     said = grader.communicate()[1]
     assert grader.returncode != 0
     assert "Traceback" not in said
-    none_left(probed, deadline)
+    while left := processes(str(probed.root)):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
     assert not list(probed.out.glob("*.*"))
 
 

@@ -4,7 +4,6 @@ come out as they must is for `make grade-solutions`."""
 
 from __future__ import annotations
 
-import contextlib
 import html.parser
 import re
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, processes
 from stag.errors import StagError
 from stag.grade_run import Result
 from stag.grade_tree import read_tree
@@ -326,15 +325,6 @@ def test_interrupted_run_ends(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     assert raised.typename == "Stopped", raised.value
     assert list((tmp_path / "0").iterdir()) == []
-
-
-def processes(word: str) -> list[str]:
-    """Command lines with this in them."""
-    found = []
-    for path in Path("/proc").glob("[1-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return [line for line in found if word in line]
 
 
 @pytest.mark.slow
