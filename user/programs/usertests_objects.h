@@ -119,7 +119,7 @@ static void check_new(uint64_t number) {
 /* Made where memory of a program was, nothing of which is left in them. There is
  * so much of it that it is what the kernel has at hand, beside a few pages. */
 static void test_create_on_used_pages(void) {
-    uint64_t pages = 4096;
+    const uint64_t pages = 4096;
 
     map_rw(AREA, pages);
     for (uint64_t at = AREA; at < AREA + pages * PAGE_SIZE; at += sizeof(uint64_t))
