@@ -50,6 +50,18 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Iterator[None]:
             report.when = "setup"
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.option.keyword:
+        word = config.option.keyword
+        terminalreporter.write_line(
+            f"No quick test has '{word}' in its name; make test-slow TEST={word} looks at all"
+            if config.option.markexpr
+            else f"No test has '{word}' in its name"
+        )
+
+
 @pytest.fixture(scope="session")
 def symbols() -> Symbols:
     """The kernel's."""
