@@ -57,7 +57,7 @@ void executor_interrupt(struct executor *executor) {
 }
 
 bool executor_terminate(struct executor *executor) {
-    uint64_t before = __atomic_fetch_or(&executor->state, STATE_TERMINATED, __ATOMIC_ACQ_REL);
+    uint64_t before = __atomic_fetch_or(&executor->state, STATE_TERMINATED, __ATOMIC_ACQUIRE);
     if (before & STATE_EXECUTING) executor_interrupt(executor);
     return !(before & (STATE_TERMINATED | STATE_HELD));
 }
@@ -143,7 +143,8 @@ void executor_end(struct executor *executor) {
     deadline_remove(executor);
     console_forget(executor);
     if (executor->started) {
-        if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_ACQ_REL) == 0) space_exit(space);
+        /* Relaxed: what the others did there came before their exit_leave. */
+        if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_RELAXED) == 0) space_exit(space);
         space_put(space);
     }
     lock_acquire(&executor->lock, LOCK_EXECUTOR);

@@ -58,9 +58,10 @@ static inline bool state_change(struct executor *executor, uint64_t *seen, uint6
     return __atomic_compare_exchange_n(&executor->state, seen, next, false, CAS_ORDER, CAS_ORDER);
 }
 
-/* Clear bits that nobody else may clear now, whatever else is in the word. */
+/* Clear bits that nobody else may clear now, whatever else is in the word.
+ * Acquire: with an event that is taken comes what its last sender stored. */
 static inline void state_clear(struct executor *executor, uint64_t bits) {
-    __atomic_fetch_and(&executor->state, ~bits, __ATOMIC_ACQ_REL);
+    __atomic_fetch_and(&executor->state, ~bits, __ATOMIC_ACQUIRE);
 }
 
 /* Turn EXECUTING into QUEUED, or QUEUED into EXECUTING. Returns what the word was
