@@ -1,4 +1,5 @@
-"""The kernel's concurrent parts on the host, with threads as harts.
+"""The kernel's concurrent parts on the host, with threads as harts; and those of
+the user library.
 
 tests/host compiles the kernel's own sources against a model of the machine and
 lets programs that act at random loose on them. ThreadSanitizer looks for what
@@ -23,17 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "tests" / "host"
 WATCHDOG = 900  # seconds; a run takes a few of them
 PROFILES = 4
+KERNEL, LIBRARY = "kernel", "user/lib"
 
 Build = Callable[..., Path]
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """build(sanitizer, kernel=…): the stress program, built anew."""
+    """build(sanitizer, part=…, sources=…): the stress program of the kernel, or of
+    the user library, built anew."""
 
-    def make(sanitizer: str, kernel: Path = ROOT / "kernel") -> Path:
+    def make(sanitizer: str, part: str = KERNEL, sources: Path | None = None) -> Path:
         out = tmp_path / sanitizer.replace(",", "-")
-        command = ["make", "-s", "-C", str(HERE), f"SANITIZE={sanitizer}", f"KERNEL={kernel}"]
+        variable, program = ("KERNEL", "stress") if part == KERNEL else ("LIBRARY", "library")
+        command = ["make", "-s", "-C", str(HERE), f"SANITIZE={sanitizer}", str(out / program)]
+        command += [f"{variable}={sources or ROOT / part}"]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
         done = subprocess.run(
             [*command, f"OUT={out}"], env=environment, text=True, capture_output=True, check=False
@@ -41,13 +46,13 @@ def build(tmp_path: Path) -> Build:
         if done.returncode != 0 and "-fsanitize" in done.stderr and "cannot find" in done.stderr:
             pytest.skip(f"this compiler has no {sanitizer} sanitizer")
         assert done.returncode == 0, done.stdout + done.stderr
-        return out / "stress"
+        return out / program
 
     return make
 
 
 def run(program: Path, **options: int) -> subprocess.CompletedProcess[str]:
-    """One run; options are those of tests/host/main.c. Address randomization is
+    """One run; options are those of tests/host/main.c, or library/main.c. Address randomization is
     off: with much of it ThreadSanitizer can't place its shadow memory."""
     command = [str(program), "-w", str(WATCHDOG)]
     for letter, value in options.items():
@@ -80,6 +85,14 @@ def test_stress(build: Build, sanitizer: str) -> None:
     check(build(sanitizer), s=1, r=PROFILES, n=20_000)
 
 
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_library(build: Build, sanitizer: str) -> None:
+    """Mutex, condition variable, semaphore and slots of the user library."""
+    program = build(sanitizer, LIBRARY)
+    for seed, threads in enumerate((2, 4, 6), start=1):
+        check(program, s=seed, n=5000, c=threads)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined", "none"])
 def test_long_stress(build: Build, sanitizer: str) -> None:
@@ -98,20 +111,36 @@ def test_long_stress(build: Build, sanitizer: str) -> None:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A bug to be put into a copy of the kernel, and the build that finds it."""
+    """A bug to be put into a copy of the kernel or the user library, and the build
+    that finds it."""
 
     name: str
-    file: str
+    file: str  # in kernel/, unless it says where
     old: str
     new: str
     sanitizer: str = "none"
     steps: int = 20_000
+
+    @property
+    def part(self) -> str:
+        return LIBRARY if self.file.startswith(LIBRARY) else KERNEL
+
+    def source(self, sources: Path) -> Path:
+        """The file, in a copy of the part."""
+        return sources / self.file.removeprefix(f"{LIBRARY}/")
 
 
 def weaker(name: str, file: str, code: str, order: str, instead: str = "RELAXED") -> Mutation:
     """The bug that a step is ordered less than it must be."""
     name, old = f"{name} with order {instead.lower()}", f"{code}__ATOMIC_{order})"
     return Mutation(name, file, old, f"{code}__ATOMIC_{instead})", "thread")
+
+
+def compared(name: str, file: str, code: str, gap: str = " ") -> Mutation:
+    """The same for a compare-and-swap."""
+    old = f"{code}false, CAS_ORDER,{gap}CAS_ORDER)"
+    new = old.replace("CAS_ORDER", "__ATOMIC_RELAXED")
+    return Mutation(f"{name} with order relaxed", file, old, new, "thread")
 
 
 # Each that hands over something that is not atomic. Missing releases and fences
@@ -136,13 +165,25 @@ ORDERS = [
     weaker("an entry stored", "riscv/page_table.h", "(entry, pte, ", "RELEASE"),
     weaker("a space left", "shootdown.c", "~(uint64_t)USES, ", "RELEASE"),
     weaker("a hart waited for", "shootdown.c", "&space->seen[i].word, ", "ACQUIRE"),
+    compared("a state changed", "state.h", "seen, next, "),
+    weaker("a grant waited for", "user/lib/sync.c", "(&self->waiting, ", "ACQUIRE"),
+    weaker("a grant", "user/lib/sync.c", "(&thread->waiting, 0, ", "RELEASE"),
+    weaker("a list of waiters taken", "user/lib/sync.c", "MUTEX_HELD, ", "ACQUIRE"),
     Mutation(
-        "a state changed",
-        "state.h",
-        "seen, next, false, CAS_ORDER, CAS_ORDER)",
-        "seen, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)",
+        "a mutex tried with order relaxed",
+        "user/lib/sync.c",
+        "&word, MUTEX_HELD, false, __ATOMIC_ACQUIRE,",
+        "&word, MUTEX_HELD, false, __ATOMIC_RELAXED,",
         "thread",
     ),
+    compared("a mutex given back", "user/lib/sync.c", "&word, 0, "),
+    compared("a mutex waited for", "user/lib/sync.c", "&word, in_line, ", "\n" + 40 * " "),
+    weaker("a unit waited for", "user/lib/semaphore.c", "(&self->waiting, ", "ACQUIRE"),
+    weaker("a unit handed over", "user/lib/semaphore.c", "(&thread->waiting, 0, ", "RELEASE"),
+    weaker("a slot taken", "user/lib/slots.c", "(word, bit, ", "ACQUIRE"),
+    weaker("a slot given back", "user/lib/slots.c", "(number % 64)), ", "RELEASE"),
+    weaker("a spin lock taken", "user/lib/spin.h", "(word, 1, ", "ACQUIRE"),
+    weaker("a spin lock given up", "user/lib/spin.h", "(word, 0, ", "RELEASE"),
 ]
 
 MUTATIONS = [
@@ -246,15 +287,16 @@ MUTATIONS = [
 @pytest.mark.parametrize("mutation", ORDERS + MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
 def test_finds_bugs(build: Build, tmp_path: Path, mutation: Mutation) -> None:
     """A stress run that nothing could fail would show nothing."""
-    kernel = tmp_path / "kernel"
-    shutil.copytree(ROOT / "kernel", kernel)
-    source = kernel / mutation.file
+    sources = tmp_path / "sources"
+    shutil.copytree(ROOT / mutation.part, sources)
+    source = mutation.source(sources)
     text = source.read_text()
     assert text.count(mutation.old) == 1, f"{mutation.file} has changed: adapt this mutation"
     source.write_text(text.replace(mutation.old, mutation.new))
-    program = build(mutation.sanitizer, kernel)
+    program = build(mutation.sanitizer, mutation.part, sources)
+    rounds = {"r": PROFILES} if mutation.part == KERNEL else {}
     for seed in range(1, 21):
         # A hang is a way to fail, too.
-        if run(program, s=seed, r=PROFILES, n=mutation.steps, w=120).returncode != 0:
+        if run(program, s=seed, n=mutation.steps, w=120, **rounds).returncode != 0:
             return
     pytest.fail(f"nobody noticed: {mutation.name}")
