@@ -130,10 +130,12 @@ class Mutation:
         return sources / self.file.removeprefix(f"{LIBRARY}/")
 
 
-def weaker(name: str, file: str, code: str, order: str, instead: str = "RELAXED") -> Mutation:
+def weaker(
+    name: str, file: str, code: str, order: str, instead: str = "RELAXED", steps: int = 20_000
+) -> Mutation:
     """The bug that a step is ordered less than it must be."""
     name, old = f"{name} with order {instead.lower()}", f"{code}__ATOMIC_{order})"
-    return Mutation(name, file, old, f"{code}__ATOMIC_{instead})", "thread")
+    return Mutation(name, file, old, f"{code}__ATOMIC_{instead})", "thread", steps)
 
 
 def compared(name: str, file: str, code: str, gap: str = " ") -> Mutation:
@@ -154,11 +156,17 @@ ORDERS = [
     weaker("the MCS lock handed over", "mcs_lock.c", "&next->mcs_lock_held, 0, ", "RELEASE"),
     weaker("a page freed after", "page_alloc.c", "_tail, last, ", "ACQ_REL", "RELEASE"),
     weaker("a page freed before", "page_alloc.c", "_tail, last, ", "ACQ_REL", "ACQUIRE"),
-    weaker("pages appended", "page_alloc.c", "(before, (uint64_t)first, ", "RELEASE"),
-    weaker("pages followed", "page_alloc.c", "uint64_t next = __atomic_load_n(head, ", "ACQUIRE"),
+    weaker("pages appended", "page_alloc.c", "(before, (uint64_t)first, ", "RELEASE", steps=60_000),
+    weaker(
+        "pages followed",
+        "page_alloc.c",
+        "uint64_t next = __atomic_load_n(head, ",
+        "ACQUIRE",
+        steps=60_000,
+    ),
     weaker("pages popped", "page_alloc.c", "(shared_head, NULL, ", "ACQUIRE"),
     weaker("the head put back", "page_alloc.c", "(shared_head, head, ", "RELEASE"),
-    weaker("a state looked at", "state.h", "(&executor->state, ", "ACQUIRE"),
+    weaker("a state looked at", "state.h", "(&executor->state, ", "ACQUIRE", steps=60_000),
     weaker("the end asked for", "executor.c", "STATE_TERMINATED, ", "ACQUIRE"),
     weaker("the last reference dropped", "reference.h", "(references, 1, ", "ACQ_REL", "RELEASE"),
     weaker("a reference dropped", "reference.h", "(references, 1, ", "ACQ_REL", "ACQUIRE"),
