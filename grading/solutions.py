@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from stag.errors import StagError
 from stag.grade_process import processors
 from stag.grade_tree import Files, read_tree
-from stag.labs import Lab, load_labs
+from stag.labs import Lab, check_place, load_labs
 from stag.machine import require_qemu
 from stag.solutions import mutants, variants
 from stag.solutions_items import choose, load_items
@@ -142,6 +142,8 @@ def main() -> int:
         labs = [lab for lab in load_labs(ROOT) if options.lab in (None, lab.number)]
         pristine = read_tree(ROOT)
         reports = [plan(lab, pristine, options) for lab in labs]
+        out = (ROOT / options.out).resolve()
+        check_place(ROOT, out)  # as for what students begin with, which is derived there
     except StagError as error:
         print(error, file=sys.stderr)
         return 3
@@ -153,7 +155,6 @@ def main() -> int:
         else:
             print(f"there is no lab {options.lab}", file=sys.stderr)
         return 2
-    out = (ROOT / options.out).resolve()
     progress = Progressing(Console(stderr=True, highlight=False, soft_wrap=True), len(jobs))
     runner = Runner(ROOT, out, options.times, bool(options.all or options.test))
     with progress.bar:

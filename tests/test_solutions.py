@@ -301,6 +301,13 @@ def solutions(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def test_output_inside_of_the_tree() -> None:
+    done = solutions("--lab", "2", "--out", "kernel/out")
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+    assert "is inside of this tree: give a folder outside, or in build/" in done.stderr
+    assert not (ROOT / "kernel" / "out").exists()
+
+
 def test_unknown_word() -> None:
     done = solutions("--test", "no-such-word")
     assert done.returncode == 2

@@ -332,6 +332,15 @@ def load_labs(root: Path) -> list[Lab]:
     return labs
 
 
+def check_place(root: Path, out: Path) -> None:
+    """What is derived from the tree `root` may not be put into what it is derived
+    from."""
+    if out == root or out in root.parents:
+        raise LabError(f"{out} holds this tree: give another folder")
+    if root in out.parents and root / "build" not in out.parents:
+        raise LabError(f"{out} is inside of this tree: give a folder outside, or in build/")
+
+
 def check_points(lab: Lab) -> None:
     """A lab that has tests gives 100 points."""
     if lab.tests and lab.points != POINTS:

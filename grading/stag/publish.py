@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .branches import Branch, make_branches
 from .course import Repository, Update, newest_date
-from .labs import LabError
+from .labs import LabError, check_place
 
 Say = Callable[[str], None]
 
@@ -59,18 +59,11 @@ def _broken(repository: Repository, branches: list[Branch]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_place(root: Path, out: Path) -> None:
-    if out == root or out in root.parents:
-        raise LabError(f"{out} holds this tree: give another folder")
-    if root in out.parents and root / "build" not in out.parents:
-        raise LabError(f"{out} is inside of this tree: give a folder outside, or in build/")
-
-
 def publish(root: Path, out: Path, pages: dict[str, str], *, may_break: bool, say: Say) -> None:
     """Bring the repositories `out` and `out`-base up to date. `pages`: handouts,
     filled in, and their drawings, by path."""
     root, out = root.resolve(), out.resolve()
-    _check_place(root, out)
+    check_place(root, out)
     branches, bases = make_branches(root, pages), make_branches(root, pages, base=True)
     date = newest_date(root)
     course = Repository(out, [branch.name for branch in branches])

@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 from . import sources
-from .labs import COUNT, Exercise, Hollow, Lab, LabError, check_points, load_labs
+from .labs import COUNT, Exercise, Hollow, Lab, LabError, check_place, check_points, load_labs
 from .sources import Item, SourceError
 
 SKIPPED = {".git", ".venv", "build", "__pycache__", ".pytest_cache", "solutions"}
@@ -202,10 +202,7 @@ def _write(path: Path, data: bytes, source: Path) -> None:
 def _prepare(root: Path, out: Path, update: bool) -> None:
     if out.exists() and not out.is_dir():
         raise LabError(f"{out} is not a folder: give another one")
-    if out == root or out in root.parents:
-        raise LabError(f"{out} holds this tree: give another folder")
-    if root in out.parents and root / "build" not in out.parents:
-        raise LabError(f"{out} is inside of this tree: give a folder outside, or in build/")
+    check_place(root, out)
     if out.is_dir() and any(out.iterdir()) and not (update and (out / MARK).is_file()):
         raise LabError(f"{out} is not empty: give another folder, or remove it")
 
