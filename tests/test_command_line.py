@@ -34,6 +34,17 @@ def test_mistake_gets_one_line(mistake: str) -> None:
     assert MISTAKES[mistake] in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.parametrize("mark", [["-m", "not slow"], []], ids=["test", "test-slow"])
+def test_word_of_no_test(mark: list[str]) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "hepl", *mark]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    done = subprocess.run(
+        [*command, "tests/test_images.py"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert f"No {'quick ' * len(mark[1:])}test has 'hepl' in its name" in done.stdout, done.stdout
+
+
 def test_interrupt_ends_with_a_word() -> None:
     program = "import stag.interrupt\nraise KeyboardInterrupt"
     done = subprocess.run(
