@@ -143,7 +143,7 @@ void executor_end(struct executor *executor) {
     deadline_remove(executor);
     console_forget(executor);
     if (executor->started) {
-        /* Relaxed: what the others did there came before their exit_leave. */
+        /* Relaxed: the lock in exit_leave has ordered what the others did there. */
         if (__atomic_sub_fetch(&space->live, 1, __ATOMIC_RELAXED) == 0) space_exit(space);
         space_put(space);
     }
