@@ -52,8 +52,9 @@ def build(tmp_path: Path) -> Build:
 
 
 def run(program: Path, **options: int) -> subprocess.CompletedProcess[str]:
-    """One run; options are those of tests/host/main.c, or library/main.c. Address randomization is
-    off: with much of it ThreadSanitizer can't place its shadow memory."""
+    """One run; options are those of tests/host/main.c, or library/main.c. Address
+    randomization is off: with much of it ThreadSanitizer can't place its shadow
+    memory."""
     command = [str(program), "-w", str(WATCHDOG)]
     for letter, value in options.items():
         command += [f"-{letter}", str(value)]
@@ -154,8 +155,8 @@ ORDERS = [
     weaker("the MCS lock found free", "mcs_lock.c", "(lock, self->self, ", "ACQ_REL", "RELEASE"),
     weaker("the MCS lock got", "mcs_lock.c", "&self->mcs_lock_held, ", "ACQUIRE"),
     weaker("the MCS lock handed over", "mcs_lock.c", "&next->mcs_lock_held, 0, ", "RELEASE"),
-    weaker("a page freed after", "page_alloc.c", "_tail, last, ", "ACQ_REL", "RELEASE"),
-    weaker("a page freed before", "page_alloc.c", "_tail, last, ", "ACQ_REL", "ACQUIRE"),
+    weaker("a chain appended later", "page_alloc.c", "_tail, last, ", "ACQ_REL", "RELEASE"),
+    weaker("a chain appended earlier", "page_alloc.c", "_tail, last, ", "ACQ_REL", "ACQUIRE"),
     weaker("pages appended", "page_alloc.c", "(before, (uint64_t)first, ", "RELEASE", steps=60_000),
     weaker(
         "pages followed",
@@ -281,6 +282,18 @@ MUTATIONS = [
         "map.c",
         "page_get(pte_page(pte)); break;",
         "break;",
+    ),
+    Mutation(
+        "a unit handed over and counted, too",
+        "user/lib/semaphore.c",
+        "    semaphore->first = thread->wait_next;\n",
+        "    semaphore->first = thread->wait_next;\n    semaphore->count++;\n",
+    ),
+    Mutation(
+        "a slot taken that is another's",
+        "user/lib/slots.c",
+        "if ((__atomic_fetch_or(word, bit, __ATOMIC_ACQUIRE) & bit) == 0) return number;",
+        "__atomic_fetch_or(word, bit, __ATOMIC_ACQUIRE);\n        return number;",
     ),
     Mutation(
         "the timer is not set for a deadline",

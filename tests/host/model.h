@@ -15,6 +15,7 @@
  * (the hardware's address dependency), and nothing else.
  */
 #pragma once
+#include "check.h"
 #include "executor.h"
 #include "hart.h"
 #include "tlb.h"
@@ -95,11 +96,3 @@ uint64_t cpu_interrupt(struct cpu *cpu);
 /* All harts sleep, no interrupt is pending and no timer set. Called on one of
  * them; raises an interrupt, or lets all end by raising PENDING_EXIT. */
 void world_quiet(void);
-
-/* A failure of the kernel or of a check: says so and aborts. */
-__attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ...);
-
-#define CHECK(condition, ...)                                                                      \
-    do {                                                                                           \
-        if (!(condition)) fail(__VA_ARGS__);                                                       \
-    } while (0)

@@ -9,6 +9,7 @@
  * locks guard is plain memory, so that ThreadSanitizer sees what they do not
  * order. Ends with "passed" and status 0, or with what failed.
  */
+#include "../check.h"
 #include "call.h"
 #include "semaphore.h"
 #include "slots.h"
@@ -35,15 +36,13 @@ static _Thread_local unsigned random_state;
 /* interleave.h: the next time that a thread is held up, in atomic steps. */
 _Thread_local uint32_t model_countdown = 1;
 
-#define CHECK(condition, ...) ((condition) ? (void)0 : fail(__VA_ARGS__))
-
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *format, ...) {
+void fail(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    fputs("FAILED: ", stderr);
+    fprintf(stderr, "FAILED (seed %lu): ", seed);
     vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    exit(1);
+    fprintf(stderr, "\n");
+    abort();
 }
 
 static uint32_t random_below(uint32_t limit) {
