@@ -58,21 +58,20 @@ __attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, con
     return &bank->entries[(page - bank->base) >> PAGE_SHIFT];
 }
 
-/* The entry of a page below the mark of the largest bank, else 0. The mark may
- * be read late: whoever handed us a page had seen it move. */
-static inline uint64_t *entry_in_main_bank(const void *page) {
+/* Is it a page below the mark of the largest bank? Then *entry is its entry. The
+ * mark may be read late: whoever handed us a page had seen it move. */
+static inline bool in_main_bank(const void *page, uint64_t **entry) {
     struct bank *bank = &global()->main_bank;
     uint64_t offset = (uint64_t)page - bank->base;
-    if (UNLIKELY(offset >= __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) ||
-                 !page_aligned(offset)))
-        return NULL;
-    return (uint64_t *)((char *)bank->entries + (offset >> (PAGE_SHIFT - 3)));
+    *entry = (uint64_t *)((char *)bank->entries + (offset >> (PAGE_SHIFT - 3)));
+    return LIKELY(offset < __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) &&
+                  page_aligned(offset));
 }
 
 /* The entry of a page that was allocated at some time; anything else panics. */
 static inline uint64_t *entry_of_page(const void *page, const void *caller) {
-    uint64_t *entry = entry_in_main_bank(page);
-    return LIKELY(entry != NULL) ? entry : entry_search((uint64_t)page, caller);
+    uint64_t *entry;
+    return in_main_bank(page, &entry) ? entry : entry_search((uint64_t)page, caller);
 }
 
 __attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page, uint64_t entry,
@@ -197,16 +196,18 @@ static inline void free_by_entry(void *page, uint64_t *entry, const void *caller
         cache_push(hart, page, entry);
 }
 
-__attribute__((noinline)) static void free_elsewhere(void *page, const void *caller) {
+/* page_free ends in a jump to this, which so returns to its caller. */
+__attribute__((noinline)) static void free_elsewhere(void *page) {
+    const void *caller = __builtin_return_address(0);
     free_by_entry(page, entry_search((uint64_t)page, caller), caller);
 }
 
 LEAF void page_free(void *page) {
-    uint64_t *entry = entry_in_main_bank(page);
-    if (UNLIKELY(entry == NULL))
-        free_elsewhere(page, __builtin_return_address(0));
-    else
+    uint64_t *entry;
+    if (in_main_bank(page, &entry))
         free_by_entry(page, entry, __builtin_return_address(0));
+    else
+        free_elsewhere(page);
 }
 
 LEAF void page_get(void *page) {
