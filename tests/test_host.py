@@ -181,8 +181,8 @@ ORDERS = [
     Mutation(
         "a mutex tried with order relaxed",
         "user/lib/sync.c",
-        "&word, MUTEX_HELD, false, __ATOMIC_ACQUIRE,",
-        "&word, MUTEX_HELD, false, __ATOMIC_RELAXED,",
+        "&word, MUTEX_HELD, false, __ATOMIC_ACQUIRE,\n" + 39 * " " + "__ATOMIC_ACQUIRE",
+        "&word, MUTEX_HELD, false, __ATOMIC_RELAXED,\n" + 39 * " " + "__ATOMIC_RELAXED",
         "thread",
     ),
     compared("a mutex given back", "user/lib/sync.c", "&word, 0, "),

@@ -1,4 +1,5 @@
-"""Every image is made of RV64I, A, Zicsr and Zifencei alone."""
+"""Every image is made of RV64I, A, Zicsr and Zifencei alone, and has no acquire
+that is none."""
 
 from __future__ import annotations
 
@@ -46,3 +47,22 @@ def test_program_holds_only_base_and_atomic_instructions(image: Path) -> None:
 def test_no_segment_is_writable_and_executable(image: Path) -> None:
     for segment in Symbols(image).segments:
         assert not (segment.writable and segment.executable), f"{segment.virtual:#x} is both"
+
+
+@pytest.mark.parametrize("image", [KERNEL, *programs()], ids=lambda path: path.stem)
+def test_who_acquires_does_so_by_its_lr(image: Path) -> None:
+    """The aq of an sc without rl orders nothing: where gcc before 13 puts it there, for a
+    compare-and-swap that acquires, the lr must have it too (unprivileged manual,
+    Load-Reserved/Store-Conditional)."""
+    symbols = Symbols(image)
+    acquires = False
+    for section in (section for section in symbols.sections if section.executable):
+        for offset in range(0, len(section.data) - 3, 4):
+            word = int.from_bytes(section.data[offset : offset + 4], "little")
+            function, aq, rl = word >> 27, word >> 26 & 1, word >> 25 & 1
+            if word & 0x7F != 0x2F or function not in (2, 3):  # AMO: lr, sc
+                continue
+            if function == 2:
+                acquires = bool(aq)
+            place = symbols.describe(section.address + offset)
+            assert function == 2 or acquires or not aq or rl, place

@@ -39,7 +39,7 @@
  * Pushes are read-modify-writes, so the holder, who reads the last of them,
  * is ordered after all of them (they form one release sequence).
  * (compiler.h says why a compare-and-swap that releases is written as one that
- * is sequentially consistent.)
+ * is sequentially consistent, and one that acquires does so when it fails, too.)
  */
 #include "sync.h"
 #include "call.h"
@@ -68,7 +68,7 @@ bool mutex_try_lock(struct mutex *mutex) {
     uint32_t word = 0;
 
     return __atomic_compare_exchange_n(&mutex->word, &word, MUTEX_HELD, false, __ATOMIC_ACQUIRE,
-                                       __ATOMIC_RELAXED);
+                                       __ATOMIC_ACQUIRE);
 }
 
 void mutex_lock(struct mutex *mutex) {

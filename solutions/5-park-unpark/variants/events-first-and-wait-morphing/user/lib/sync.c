@@ -55,7 +55,7 @@ static uint32_t take_first(uint32_t *first) {
 bool mutex_try_lock(struct mutex *mutex) {
     uint32_t seen = FREE;
     return __atomic_compare_exchange_n(&mutex->word, &seen, HELD, false, __ATOMIC_ACQUIRE,
-                                       __ATOMIC_RELAXED);
+                                       __ATOMIC_ACQUIRE);
 }
 
 /* One try to get in line, the word being *seen, in which HELD is set. */
@@ -74,7 +74,7 @@ void mutex_lock(struct mutex *mutex) {
         if (seen != FREE) {
             if (get_in_line(mutex, self, &seen)) break;
         } else if (__atomic_compare_exchange_n(&mutex->word, &seen, HELD, false, __ATOMIC_ACQUIRE,
-                                               __ATOMIC_RELAXED)) {
+                                               __ATOMIC_ACQUIRE)) {
             return;
         }
     }
