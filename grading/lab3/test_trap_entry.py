@@ -25,6 +25,7 @@ from user_mode import READ_ONLY, SELF, User
 
 LOAD, STORE, JUMP = 0x000FB503, 0x00AFB023, 0x000F8067  # ld, sd of a0 at 0(t6); jr t6
 LOAD_RESERVED, ATOMIC_ADD = 0x100FB52F, 0x00AFB52F  # lr.d, amoadd.d a0, (t6)
+ATOMIC, LR, SC = 0x2F, 2, 3  # an opcode, and the first five bits of two with it
 T6, A0 = 31, 10
 INTERRUPT = 1 << 63
 SOFTWARE, TIMER, EXTERNAL = 1, 5, 9
@@ -292,7 +293,7 @@ def test_user_mode_reaches_no_kernel_memory(stage: Stage) -> None:
 
 def test_switch_to_another_executor(stage: Stage) -> None:
     """trap returns somebody else: all is theirs from then on."""
-    _, other = stage.program(ECALL, LOOP)
+    _, other = stage.program(ECALL, ECALL, LOOP)
     first = User(stage, ECALL, LOOP)
     theirs = pattern(55)
     run_call(first, 0)
@@ -312,6 +313,36 @@ def test_switch_to_another_executor(stage: Stage) -> None:
     wrong = differences([CODE + 4, *theirs[1:]], stage.saved(other))
     check(not wrong, expected="its registers are saved in its own page", found=wrong)
     first.check_saved(CODE + 4, "the first one's page is left alone")
+    first.resume(other)
+    check(
+        reservation_ends(first, first.executor),
+        expected="an sc, to any word, before another executor goes on: an lr of the last one would"
+        " else let an sc of the next succeed",
+        found="none from the ecall to the sret",
+        where="kernel/riscv/trap_entry.S",
+    )
+
+
+def reservation_ends(user: User, executor: int) -> bool:
+    """From an ecall back to user mode, step by step, to this executor, that was
+    dispatched meanwhile: is an sc the last that was done with a reservation?"""
+    stage, ends = user.stage, False
+    harts = stage.system.harts
+    places = [harts.address(name) for name in ("call_dispatch", "shootdown_publish")]
+    for _ in range(STEPS):
+        if stage.system.remote.pc(stage.hart) in places:
+            stage.set("hart", stage.hart_page, "executor", executor)
+            stage.set("hart", stage.hart_page, "switched", 1)
+            user.return_now(executor)
+            continue
+        word = harts.instruction(stage.hart) or 0
+        if word & 0x7F == ATOMIC and word >> 27 in (LR, SC):
+            ends = word >> 27 == SC
+        in_kernel = harts.mode(stage.hart) != USER
+        harts.step(stage.hart)
+        if in_kernel and harts.in_user_mode(stage.hart):
+            return ends
+    fail("the way back to user mode", f"after {STEPS} steps: {harts.where(0)}")
 
 
 def run_flushing(stage: Stage) -> tuple[bool, bool]:

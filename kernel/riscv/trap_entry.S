@@ -19,7 +19,11 @@
 
 /* A trap from user mode: the registers to the executor's page, through C, and
  * to the registers and the table of whoever runs then. `flush` is an instruction
- * to follow each write of satp, or nothing. */
+ * to follow each write of satp, or nothing.
+ * Neither a trap nor a store of this hart need end a reservation, which the last
+ * one may have made by lr: an sc of the next could succeed on it. Any sc ends it
+ * (unprivileged manual, Load-Reserved/Store-Conditional); this one may store its 0,
+ * in mcs_lock_next, which is set anew before each use. */
     .macro  take_trap flush
     csrrw   t0, sscratch, t0            # t0 = kernel satp, sscratch = user's t0
     beqz    t0, trap_from_kernel
@@ -60,6 +64,7 @@
     ld      t0, HART_SWITCHED(tp)
     beqz    t0, 5f                      # never let go: C has kept s0 … s11
     sd      zero, HART_SWITCHED(tp)
+    sc.d    zero, zero, (tp)            # the last one's reservation ends
     restore_kept
 5:
     enter_user \flush

@@ -54,6 +54,7 @@
     call    trap_reap
 3:
     call    shootdown_publish
+    sc.d    zero, zero, (tp)            # whoever is next, no reservation is left
     .endm
 
 /* All registers of the executor in a0, and its table. The user's t0 waits in

@@ -121,6 +121,7 @@
     ld      t0, HART_SWITCHED(tp)
     beqz    t0, 4f
     sd      zero, HART_SWITCHED(tp)
+    sc.d    zero, zero, (tp)            # no reservation of the last one
     load_callee_saved
 4:
     load_caller_saved

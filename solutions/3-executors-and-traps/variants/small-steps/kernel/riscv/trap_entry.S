@@ -61,6 +61,7 @@ FUNCTION(trap_entry_flushing)
 3:
     call    shootdown_publish
     sd      zero, HART_SWITCHED(tp)     # all are loaded, switched or not
+    sc.d    zero, zero, (tp)            # and no reservation is left
 END(trap_entry)
 END(trap_entry_flushing)
     /* falls through */
