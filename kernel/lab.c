@@ -8,13 +8,8 @@
 /* Arrays, not pointers: those would be image addresses, and the MMU may be
  * off. */
 static const char handouts[][24] = {
-    "",
-    "1-boot-and-paging",
-    "2-page-allocator",
-    "3-executors-and-traps",
-    "4-scheduler",
-    "5-park-unpark",
-    "6-unmap-shootdown",
+    "1-boot-and-paging", "2-page-allocator", "3-executors-and-traps",
+    "4-scheduler",       "5-park-unpark",    "6-unmap-shootdown",
 };
 
 /* Only the first hart to come here goes on. */
@@ -26,7 +21,7 @@ static void alone(void) {
 void lab_todo(unsigned lab, unsigned exercise, const char *function) {
     alone();
     stop("lab %u, exercise %u: %s is yours to write: read handouts/%s.md#exercise-%u", lab,
-         exercise, function, handouts[lab], exercise);
+         exercise, function, handouts[lab - 1], exercise);
 }
 
 void lab_done(unsigned lab) {
