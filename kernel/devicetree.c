@@ -8,6 +8,7 @@
  */
 #include "devicetree.h"
 #include "panic.h"
+#include "plic.h"
 #include "print.h"
 #include "string.h"
 
@@ -38,7 +39,7 @@ struct property {
 
 static uint64_t boot_hart;
 static uint64_t harts_unused;    /* those that there is no place for */
-static uint64_t boot_controller; /* the boot hart's own, as the PLIC refers to it */
+static uint32_t boot_controller; /* the boot hart's own, as the PLIC refers to it */
 static struct property plic_targets;
 
 static uint32_t be32(const char *at) {
@@ -181,12 +182,12 @@ static void read_node(const struct node *node) {
         read_bootargs(property_get(node, "bootargs"));
     } else if (property_has(compatible, "riscv,cpu-intc")) {
         if (node_range(node->parent).start == boot_hart)
-            boot_controller = property_cell(node, "phandle", 0);
+            boot_controller = property_cell(node, "phandle", boot_controller);
     } else if (property_has(compatible, "ns16550a") && machine->uart == 0) {
         machine->uart = node_range(node).start;
         machine->uart_interrupt = property_cell(node, "interrupts", 0);
-    } else if (property_has(compatible, "sifive,plic-1.0.0") ||
-               property_has(compatible, "riscv,plic0")) {
+    } else if (machine->plic == 0 && (property_has(compatible, "sifive,plic-1.0.0") ||
+                                      property_has(compatible, "riscv,plic0"))) {
         struct range registers = node_range(node);
         machine->plic = registers.start;
         machine->plic_size = registers.end - registers.start;
@@ -235,10 +236,10 @@ static uint32_t walk(const struct node *node, uint32_t depth) {
  * a hart's controller and the interrupt it raises there. */
 static void find_plic_context(void) {
     enum { SUPERVISOR_EXTERNAL = 9 };
+    machine->plic_context = 1ul << 32; /* none: so many that none is there */
     for (uint64_t context = 0; plic_targets.size >= 8; context++) {
         uint64_t controller = take_number(&plic_targets, 1);
-        uint64_t interrupt = take_number(&plic_targets, 1);
-        if (controller == boot_controller && interrupt == SUPERVISOR_EXTERNAL)
+        if (take_number(&plic_targets, 1) == SUPERVISOR_EXTERNAL && controller == boot_controller)
             machine->plic_context = context;
     }
 }
@@ -275,13 +276,16 @@ void devicetree_read(const void *address, uint64_t hart) {
         if (size == 0) break;
         devicetree_reserve((struct range){.start = start, .end = start + size});
     }
-    struct node above_root = {.name = "", .properties = structure};
+    struct node above_root = {.parent = &above_root, .name = "", .properties = structure};
     walk(&above_root, 0);
     find_plic_context();
     check_memory();
     if (machine->hart_count == 0) stop("devicetree: no hart");
-    if (machine->timebase == 0) stop("devicetree: no timebase-frequency");
+    if (machine->timebase < 10000) stop("devicetree: no timebase-frequency, or one below 10 kHz");
     if (machine->uart == 0) stop("devicetree: no UART (ns16550a)");
     if (machine->plic == 0) stop("devicetree: no interrupt controller (PLIC)");
+    if (machine->uart_interrupt == 0 || machine->uart_interrupt >= PLIC_SOURCES ||
+        machine->plic_size < PLIC_CLAIM + PLIC_STRIDE * machine->plic_context + 4)
+        stop("devicetree: PLIC without interrupt %lu, or hart %lu", machine->uart_interrupt, hart);
     if (machine->hart_ids[0] != hart) stop("devicetree: hart %lu boots, but is not in it", hart);
 }

@@ -4,6 +4,11 @@
  */
 #pragma once
 
+/* Offsets of a context's registers, and from one context to the next (chapter 3 of
+ * it); so many interrupts it may have, the first of which is none. */
+enum { PLIC_THRESHOLD = 0x200000, PLIC_CLAIM = 0x200004, PLIC_STRIDE = 0x1000 };
+enum { PLIC_SOURCES = 1024 };
+
 /* Have the UART's interrupt raised on the hart that booted, which calls this. */
 void plic_init(void);
 

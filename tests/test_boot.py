@@ -251,7 +251,22 @@ def endless_plic(tree: Devicetree) -> None:
 
 
 def last_plic(tree: Devicetree) -> None:
-    plic_of(tree).set_wide("reg", (1 << 64) - PAGE, PAGE)
+    plic_of(tree).set_wide("reg", (1 << 64) - 0x600000, 0x600000)
+
+
+def two_plics(tree: Devicetree) -> None:
+    """As with a PLIC for each socket: the first one has no place for these harts."""
+    plic = plic_of(tree)
+    other = Node(dict(plic.properties))
+    other.set_cells("interrupts-extended", 999, 11, 999, 9)
+    for path in tree.compatible("riscv,plic0"):
+        parent = tree.node(path.rpartition("/")[0])
+        parent.children = {"plic@1000000": other, **parent.children}
+
+
+def uart_of(tree: Devicetree) -> Node:
+    (path,) = tree.compatible("ns16550a")
+    return tree.node(path)
 
 
 BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
@@ -268,7 +283,15 @@ BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
     "many-pieces": (many_pieces, "(?i)memory|RAM"),
     "deep-tree": (deep_tree, "(?i)devicetree"),
     "endless-plic": (endless_plic, "(?i)device at 0xc000000 is out of reach"),
-    "last-plic": (last_plic, "(?i)device at 0xfffffffffffff000 is out of reach"),
+    "last-plic": (last_plic, "(?i)device at 0xffffffffffa00000 is out of reach"),
+    "small-plic": (lambda tree: plic_of(tree).set_wide("reg", 0xC000000, PAGE), "PLIC"),
+    "two-plics": (two_plics, "PLIC"),
+    "no-interrupt": (lambda tree: uart_of(tree).set_cells("interrupts", 0), "PLIC.*interrupt 0,"),
+    "high-interrupt": (lambda tree: uart_of(tree).set_cells("interrupts", 5000000), "PLIC"),
+    "slow-clock": (
+        lambda tree: tree.node("/cpus").set_cells("timebase-frequency", 99),
+        "timebase",
+    ),
     "no-tree": (b"", "(?i)devicetree|trap at boot"),
     "garbage": (bytes(range(256)) * 16, "(?i)devicetree"),
     "half-a-header": (b"\xd0\x0d\xfe\xed" + bytes(4092), "(?i)devicetree"),
@@ -293,6 +316,7 @@ def test_odd_but_possible(boot_system: BootSystem) -> None:
         tree.set_memory(*tree.memory, (0x400000000, 0))
         tree.root.children = dict(reversed(tree.root.children.items()))
         tree.root.children["unknown@12345"] = Node({"reg": bytes(16), "strange": bytes(333)})
+        tree.root.properties["compatible"] += b"riscv,cpu-intc\0"  # no hart's: nothing is above
 
     system = boot_system(harts=2, arguments=QUICK)
     text = boot_with(system, change, patience=60)
