@@ -65,7 +65,7 @@ def test_most_memory() -> None:
 
 
 def test_least_memory() -> None:
-    check_boot(MachineConfig(KERNEL, 1, "32M", arguments=QUICK))
+    check_boot(MachineConfig(KERNEL, 1, "32M", arguments=COMMAND))
 
 
 def test_failure_shows_in_the_exit_status() -> None:

@@ -54,6 +54,13 @@ def test_usertests_knows_its_names() -> None:
     assert code != 0 and "usertests: no test or part is called nosuch" in text, text
 
 
+def test_longest_chain() -> None:
+    """There is memory for all of its 10,000 spaces."""
+    config = MachineConfig(KERNEL, 4, "512M", arguments="run=usertests deep chain")
+    code, text = run_to_exit(config, 120)
+    assert code == 0 and "chain: ok" in text, text
+
+
 def test_arguments() -> None:
     """As they were typed: short, long, and as many as the shell takes."""
     words = ["a", "bc", "x" * 90, *(str(number) for number in range(11)), "last"]
