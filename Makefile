@@ -78,10 +78,10 @@ KERNEL_OBJECTS := $(call objects,$(KERNEL_SOURCES))
 $(KERNEL_OBJECTS): | build/kernel/asm_offsets.h
 build/kernel/first_program_image.o: build/user/shell.stripped
 build/kernel/asm_offsets.h: kernel/riscv/asm_offsets.c build/flags
-	$(call do,GEN) $(COMPILE) -S $< -o - | sed -n 's/.*"->\(.*\)".*/#define \1/p' >$@
+	$(call do,GEN) $(COMPILE) -S $< -o $(@:.h=.s) && sed -n 's/.*"->\(.*\)".*/#define \1/p' $(@:.h=.s) >$@
 build/kernel/no_symbols.S: tools/symbols.awk ; $(call do,GEN) awk -f $< /dev/null >$@
 build/kernel/symbols.S: build/kernel/unnamed.elf tools/symbols.awk
-	$(call do,GEN) $(CROSS)nm -n $< | awk -f tools/symbols.awk >$@
+	$(call do,GEN) $(CROSS)nm -n $< >$(@:.S=.nm) && awk -f tools/symbols.awk $(@:.S=.nm) >$@
 build/kernel/unnamed.elf: build/kernel/no_symbols.o
 build/kernel.elf: build/kernel/symbols.o
 build/kernel/unnamed.elf build/kernel.elf: $(KERNEL_OBJECTS) build/kernel/riscv/kernel.ld build/sources
