@@ -164,6 +164,10 @@ doctor: ## check the tools and their versions, and say what to type
 	@tools/doctor $(MAKE_VERSION)
 clean: ## remove build/
 	@rm -rf build
+# Not while another goal is built, as in `make -j8 clean qemu`.
+ifneq ($(filter clean,$(GOALS)),)
+.NOTPARALLEL:
+endif
 help: ## show this list
 	@echo "make TARGET [SETTING=value]. V=1 shows the commands. The targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-10s%s\n", name, $$0 }'

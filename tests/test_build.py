@@ -39,3 +39,15 @@ def test_mended_header_is_enough(tree: Path) -> None:
         done = make(tree, "build/kernel/riscv/entry.o")
         assert done.returncode == 0, done.stderr
         assert "#define " in made.read_text()
+
+
+def test_clean_comes_first(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it before anything is built, with many jobs too."""
+    slow_rm = tree / "bin/rm"
+    slow_rm.parent.mkdir()
+    slow_rm.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which("rm")} "$@"\n')
+    slow_rm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow_rm.parent), prepend=os.pathsep)
+    done = make(tree, "-j8", "clean", "build/kernel/riscv/entry.o")
+    assert done.returncode == 0, done.stderr
+    assert (tree / "build/kernel/riscv/entry.o").exists()
