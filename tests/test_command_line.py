@@ -24,14 +24,68 @@ MISTAKES = {
 }
 
 
+# Where a tool is named: make's command line, or the environment.
+PLACES = ("command line", "environment")
+
+
+def make(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """make with these settings in the environment, and none of other tools."""
+    left_out = ("MAKE", "MFLAGS", "CROSS", "GDB", "QEMU", "PYTHON")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)} | settings
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def python_in(folder: Path, options: str = "") -> Path:
+    """A command that is our Python, with these options."""
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n')
+    python.chmod(0o755)
+    return python
+
+
+def make_with_python(python: str, goal: str, place: str) -> subprocess.CompletedProcess[str]:
+    """What make would run for the goal with the Python named there."""
+    if place == "environment":
+        return make("-n", goal, PYTHON=python)
+    return make("-n", goal, f"PYTHON={python}")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistake_gets_one_line(mistake: str) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(
-        ["make", "help", mistake], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    done = make("help", mistake)
     assert done.returncode != 0 and done.stdout == ""
     assert MISTAKES[mistake] in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("goal", ["test", "bench", "grade", "replay", "handouts"])
+def test_named_python_without_modules(goal: str, place: str, tmp_path: Path) -> None:
+    bare = python_in(tmp_path, "-I -S")
+    done = make_with_python(str(bare), goal, place)
+    assert done.returncode != 0 and done.stdout == ""
+    wanted = f"PYTHON={bare} lacks pytest, pytest-xdist, pyelftools, rich: install them"
+    assert wanted in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_named_python_is_taken(place: str, tmp_path: Path) -> None:
+    named = python_in(tmp_path)
+    done = make_with_python(str(named), "bench", place)
+    assert f"{named} grading/bench.py" in done.stdout, done.stdout + done.stderr
+    done = make_with_python("false", "bench", place)
+    assert "PYTHON=false is no Python 3" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("tool", ["CROSS", "GDB", "QEMU", "PYTHON"])
+def test_no_other_tool_than_the_named(tool: str) -> None:
+    """Where that one is not there, it is missing."""
+    done = make("-n", "kernel", f"{tool}=hepl-")
+    assert f"asked for by '{tool}=hepl-'" in done.stderr and done.stderr.count("\n") == 1
+    row = {"CROSS": "RISC-V gcc", "GDB": "gdb for", "QEMU": "qemu-", "PYTHON": "python3"}[tool]
+    done = make("doctor", f"{tool}=hepl-")
+    (found,) = (line for line in done.stdout.splitlines() if line.startswith(f"  {row}"))
+    assert done.returncode != 0 and found.endswith(" missing"), done.stdout
 
 
 @pytest.mark.parametrize("mark", [["-m", "not slow"], []], ids=["test", "test-slow"])

@@ -17,7 +17,7 @@ first() {
 
 find_cross() {
     if [ -n "${CROSS:-}" ]; then
-        echo "$CROSS"
+        first "${CROSS}gcc" >/dev/null && echo "$CROSS"
         return
     fi
     gcc=$(first riscv64-linux-gnu-gcc riscv64-unknown-elf-gcc riscv64-elf-gcc \
@@ -26,24 +26,38 @@ find_cross() {
 
 # A plain gdb will do if it was built for other machines than its own.
 find_gdb() {
-    first ${GDB:+"$GDB"} gdb-multiarch riscv64-linux-gnu-gdb riscv64-unknown-elf-gdb \
-        riscv64-elf-gdb riscv64-none-elf-gdb && return
+    if [ -n "${GDB:-}" ]; then
+        first "$GDB"
+        return
+    fi
+    first gdb-multiarch riscv64-linux-gnu-gdb riscv64-unknown-elf-gdb riscv64-elf-gdb \
+        riscv64-none-elf-gdb && return
     gdb -batch -ex 'set architecture riscv:rv64' 2>&1 | grep -q 'assumed to be riscv' && echo gdb
 }
 
 find_qemu() {
-    first ${QEMU:+"$QEMU"} qemu-system-riscv64
+    first "${QEMU:-qemu-system-riscv64}"
 }
 
-# A Python with the modules of the tests. The first python3 of PATH may be
-# another than the system's, which has the distribution's modules.
-# They are looked for, not imported: that takes half a second each time.
-ARE_THERE='import sys
+# lacks PYTHON: which modules of the tests it does not have; fails if it is no
+# Python 3. They are looked for, not imported: that takes half a second each time.
+lacks() {
+    "$1" -c 'import sys
 from importlib.util import find_spec
-sys.exit(not all(map(find_spec, sys.argv[1:])))'
+names = (name.split(":") for name in sys.argv[1:])
+print(*(name for name, module in names if not find_spec(module)), sep=", ")' \
+        pytest:pytest pytest-xdist:xdist pyelftools:elftools rich:rich 2>/dev/null
+}
+
+# A Python with those modules, if none was named. The first python3 of PATH may
+# be another than the system's, which has the distribution's modules.
 find_python() {
-    for python in ${PYTHON:+"$PYTHON"} .venv/bin/python3 /usr/bin/python3 python3; do
-        if "$python" -c "$ARE_THERE" elftools pytest rich xdist >/dev/null 2>&1; then
+    if [ -n "${PYTHON:-}" ]; then
+        first "$PYTHON"
+        return
+    fi
+    for python in .venv/bin/python3 /usr/bin/python3 python3; do
+        if lacking=$(lacks "$python") && [ -z "$lacking" ]; then
             echo "$python"
             return 0
         fi
