@@ -49,8 +49,7 @@ static void load_segment(struct space *space, const struct elf_segment *segment)
         !page_aligned(segment->offset) ||
         ((segment->flags & ELF_WRITE) && (segment->flags & ELF_EXECUTE)))
         stop("first program: a segment at 0x%lx makes no sense", segment->address);
-    uint64_t rights = segment->flags & ELF_WRITE ? PTE_W : 0;
-    if (segment->flags & ELF_EXECUTE) rights = PTE_X;
+    uint64_t rights = segment->flags & ELF_WRITE ? PTE_W : segment->flags & ELF_EXECUTE ? PTE_X : 0;
     map_memory(space, segment->address, segment->memory_size, rights,
                first_program_elf + segment->offset, segment->file_size);
 }
