@@ -69,7 +69,7 @@ struct executor *call_start(struct executor *self) {
     int error =
         executor_start(executor, user(self->x[REG_A1]), user(self->x[REG_A2]), self->x[REG_A3]);
     executor_put(executor);
-    return call_result(self, error);
+    return error == -EAGAIN ? call_again(self) : call_result(self, error);
 }
 
 /* Do `action` to the executor that the call names; its result is the call's. */
@@ -132,6 +132,8 @@ struct executor *call_inspect(struct executor *self) {
     struct executor_info info;
     executor_inspect(executor, &info);
     executor_put(executor);
+    /* On its way to rest, or just being inspected or started: wait for that. */
+    if ((info.state & STATE_EXECUTING) && !state_runnable(info.state)) return call_again(self);
     return call_result(self,
                        user_memory_write(self->space, user(self->x[REG_A1]), &info, sizeof(info)));
 }

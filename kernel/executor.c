@@ -88,7 +88,8 @@ int executor_start(struct executor *executor, user_t pc, user_t sp, uint64_t arg
     uint64_t seen = state_load(executor);
     do {
         if (seen & STATE_TERMINATED) return -ESRCH;
-        if (!(seen & STATE_STOPPED) || (seen & STATE_HELD)) return -EBUSY;
+        if ((seen & STATE_STOPPED) && (seen & STATE_EXECUTING)) return -EAGAIN;
+        if (!(seen & STATE_STOPPED) || (seen & STATE_QUEUED)) return -EBUSY;
     } while (!state_change(executor, &seen, seen | STATE_EXECUTING));
     executor_get(executor);
 

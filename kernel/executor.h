@@ -132,8 +132,9 @@ __attribute__((warn_unused_result)) bool executor_terminate(struct executor *exe
 
 /*
  * Set pc, sp and a0 and make it runnable. It must be stopped.
- * Returns 0, -EBUSY if it is not stopped (or has not yet come to rest), -ESRCH
- * if it has ended.
+ * Returns 0, -EBUSY if it is not stopped (or is queued yet), -ESRCH if it has
+ * ended; -EAGAIN if it is stopped but on its way to rest, or just being
+ * inspected or started: soon that is over.
  */
 __attribute__((warn_unused_result)) int executor_start(struct executor *executor, user_t pc,
                                                        user_t sp, uint64_t argument);

@@ -57,7 +57,7 @@
 #define ENOMEM    12  /* no page, or no address space number, left */
 #define EACCES    13  /* more rights asked for than the source has */
 #define EFAULT    14  /* that memory can't be read, or written */
-#define EBUSY     16  /* the executor is not stopped */
+#define EBUSY     16  /* the executor is not stopped, or is queued yet */
 #define EEXIST    17  /* something is mapped there */
 #define EINVAL    22  /* an argument is out of range */
 #define ENOSYS    38  /* no such call */

@@ -242,6 +242,37 @@ static void test_registers(void) {
     }
 }
 
+/* Workers 1 and 2: look at worker 0, and count how often, and how often it
+ * executed then. */
+static void worker_look(void) {
+    struct executor_info info;
+
+    for (;;) {
+        if (inspect(handle(0), &info) != 0) continue;
+        __atomic_fetch_add(&words(AREA)[0], 1, __ATOMIC_RELAXED);
+        if (info.state & STATE_EXECUTING) __atomic_fetch_add(&words(AREA)[1], 1, __ATOMIC_RELAXED);
+    }
+}
+
+/* One at rest is so, and can be started, also while others look at it. */
+static void test_inspect_together(void) {
+    struct executor_info info;
+
+    map_rw(AREA, 1);
+    check_new(0);
+    for (uint64_t i = 1; i <= 2; i++) worker_begin(i, worker_look, 0);
+    while (words(AREA)[0] < 20000) {
+        check(inspect(handle(0), &info) == 0);
+        check(info.state == STATE_STOPPED);
+    }
+    check(words(AREA)[1] == 0);
+    for (uint64_t round = 0; round < 500; round++) {
+        unmap(SPACE_OWN, handle(0), 1);
+        check(create_executor(SPACE_OWN, handle(0)) == 0);
+        check(start(handle(0), (uint64_t)code_end, 0, 0) == 0);
+    }
+}
+
 static void test_inspect_buffer(void) {
     static const uint64_t nowhere[] = {0,         8,           AREA + PAGE_SIZE, 1ul << 38,
                                        1ul << 47, HANDLE_SELF, ~0ul - 7,         ~0ul << 12,
@@ -475,6 +506,7 @@ static const struct test object_tests[] = {
     {"stop_self", test_stop_self},
     {"registers", test_registers},
     {"inspect_buffer", test_inspect_buffer},
+    {"inspect_together", test_inspect_together},
     {"faults", test_faults},
     {"fault_repair", test_fault_repair},
     {"supervise", test_supervise},
