@@ -7,9 +7,11 @@
  *
  * The kernel runs with interrupts off and is never preempted, so a holder is
  * always running and a lock is held for a short time, bounded but in space_exit,
- * which goes through all executors of the space. No lock is held while waiting
- * for another hart, but for a space's during its own shootdown (shootdown.h),
- * and in share the other space's with it.
+ * which goes through all executors of the space (and, with no lock any more, ends
+ * those at rest; the queued ones are let go by whoever takes them off the queue,
+ * one after the other). No lock is held while waiting for another hart, but for a
+ * space's during its own shootdown (shootdown.h), and in share the other space's
+ * with it.
  */
 #pragma once
 #include "hart.h"

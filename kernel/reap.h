@@ -16,7 +16,8 @@ void reap_executor(struct executor *executor);
  * reap_due. */
 void reap_space(struct space *space);
 
-/* Work the lists off, and serve interrupts between any two slices (at most 64
- * executors; exit_tear_down). Clears reap_due when they are empty. No lock
- * held. */
+/* Work the lists off, and serve interrupts between any two slices: at most 64
+ * executors; a part of a teardown (exit_tear_down); the exit of a space that was
+ * never started, which is as long as it has executors. Clears reap_due when the
+ * lists are empty. No lock held. */
 void reap_all(void);
