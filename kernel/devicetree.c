@@ -39,7 +39,7 @@ struct property {
 
 static uint64_t boot_hart;
 static uint64_t harts_unused;    /* those that there is no place for */
-static uint32_t boot_controller; /* the boot hart's own, as the PLIC refers to it */
+static uint64_t boot_controller; /* the boot hart's own, as the PLIC refers to it */
 static struct property plic_targets;
 
 static uint32_t be32(const char *at) {
@@ -181,8 +181,8 @@ static void read_node(const struct node *node) {
     } else if (string_equal(node->name, "chosen")) {
         read_bootargs(property_get(node, "bootargs"));
     } else if (property_has(compatible, "riscv,cpu-intc")) {
-        if (node_range(node->parent).start == boot_hart)
-            boot_controller = property_cell(node, "phandle", boot_controller);
+        if (node->parent->parent != NULL && node_range(node->parent).start == boot_hart)
+            boot_controller = property_cell(node, "phandle", 0);
     } else if (property_has(compatible, "ns16550a") && machine->uart == 0) {
         machine->uart = node_range(node).start;
         machine->uart_interrupt = property_cell(node, "interrupts", 0);
@@ -236,7 +236,7 @@ static uint32_t walk(const struct node *node, uint32_t depth) {
  * a hart's controller and the interrupt it raises there. */
 static void find_plic_context(void) {
     enum { SUPERVISOR_EXTERNAL = 9 };
-    machine->plic_context = 1ul << 32; /* none: so many that none is there */
+    machine->plic_context = 1ul << 51; /* none: behind any PLIC */
     for (uint64_t context = 0; plic_targets.size >= 8; context++) {
         uint64_t controller = take_number(&plic_targets, 1);
         if (take_number(&plic_targets, 1) == SUPERVISOR_EXTERNAL && controller == boot_controller)
@@ -276,7 +276,7 @@ void devicetree_read(const void *address, uint64_t hart) {
         if (size == 0) break;
         devicetree_reserve((struct range){.start = start, .end = start + size});
     }
-    struct node above_root = {.parent = &above_root, .name = "", .properties = structure};
+    struct node above_root = {.name = "", .properties = structure};
     walk(&above_root, 0);
     find_plic_context();
     check_memory();

@@ -63,7 +63,7 @@ __attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, con
 static inline bool in_main_bank(const void *page, uint64_t **entry) {
     struct bank *bank = &global()->main_bank;
     uint64_t offset = (uint64_t)page - bank->base;
-    *entry = (uint64_t *)((char *)bank->entries + (offset >> (PAGE_SHIFT - 3)));
+    *entry = (uint64_t *)((uint64_t)bank->entries + (offset >> (PAGE_SHIFT - 3)));
     return LIKELY(offset < __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) &&
                   page_aligned(offset));
 }

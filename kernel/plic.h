@@ -4,8 +4,8 @@
  */
 #pragma once
 
-/* Offsets of a context's registers, and from one context to the next (chapter 3 of
- * it); so many interrupts it may have, the first of which is none. */
+/* Offsets of a context's registers, and from one context to the next; numbers of
+ * interrupts are below PLIC_SOURCES, and 0 is none (chapters 3 and 4). */
 enum { PLIC_THRESHOLD = 0x200000, PLIC_CLAIM = 0x200004, PLIC_STRIDE = 0x1000 };
 enum { PLIC_SOURCES = 1024 };
 
