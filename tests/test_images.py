@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import KERNEL, USER
-from stag.opcodes import count_instructions, scan
+from stag.isa import LR, SC, Kind, decode
+from stag.opcodes import count_instructions, instructions, scan
 from stag.symbols import Symbols
 
 # Functions and labels that execute something illegal on purpose.
@@ -56,13 +57,9 @@ def test_who_acquires_does_so_by_its_lr(image: Path) -> None:
     Load-Reserved/Store-Conditional)."""
     symbols = Symbols(image)
     acquires = False
-    for section in (section for section in symbols.sections if section.executable):
-        for offset in range(0, len(section.data) - 3, 4):
-            word = int.from_bytes(section.data[offset : offset + 4], "little")
-            function, aq, rl = word >> 27, word >> 26 & 1, word >> 25 & 1
-            if word & 0x7F != 0x2F or function not in (2, 3):  # AMO: lr, sc
-                continue
-            if function == 2:
-                acquires = bool(aq)
-            place = symbols.describe(section.address + offset)
-            assert function == 2 or acquires or not aq or rl, place
+    for address, word in instructions(symbols):
+        found = decode(address, word)
+        if found.kind is Kind.ATOMIC and found.funct == LR:
+            acquires = found.aq
+        elif found.kind is Kind.ATOMIC and found.funct == SC:
+            assert acquires or not found.aq or found.rl, symbols.describe(address)

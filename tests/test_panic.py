@@ -95,9 +95,11 @@ def test_free_above_the_mark(idle: System) -> None:
     check(idle.harts.let_panic(), idle, 2, f"{page:x}.*never allocated", ALLOCATOR)
 
 
-def test_free_names_its_caller(idle: System) -> None:
-    page = idle.harts.call(1, "page_alloc")
-    idle.harts.call(1, "page_free", page)
+@pytest.mark.parametrize("wild", [False, True], ids=["twice", "wild"])
+def test_free_names_its_caller(idle: System, wild: bool) -> None:
+    page = PAGE if wild else idle.harts.call(1, "page_alloc")
+    if not wild:
+        idle.harts.call(1, "page_free", page)
     idle.harts.begin_call(1, "page_free", page)
     idle.remote.set_register(1, "ra", idle.symbols["scheduler_next"] + 8)
     text = idle.harts.let_panic()

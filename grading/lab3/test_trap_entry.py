@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from executor_stage import (
@@ -17,7 +17,7 @@ from executor_stage import (
     pattern,
 )
 from stag.addressmap import HART_PAGE, HART_STACK, HART_STACK_SIZE, KERNEL_IMAGE
-from stag.harts import USER
+from stag.isa import LR, SC, Decoded, Kind, decode
 from stag.pagetable import PAGE
 from stag.verdict import check, fail
 from test_trap_exit import check_registers, check_user_mode, check_way_back
@@ -25,7 +25,6 @@ from user_mode import READ_ONLY, SELF, User
 
 LOAD, STORE, JUMP = 0x000FB503, 0x00AFB023, 0x000F8067  # ld, sd of a0 at 0(t6); jr t6
 LOAD_RESERVED, ATOMIC_ADD = 0x100FB52F, 0x00AFB52F  # lr.d, amoadd.d a0, (t6)
-ATOMIC, LR, SC = 0x2F, 2, 3  # an opcode, and the first five bits of two with it
 T6, A0 = 31, 10
 INTERRUPT = 1 << 63
 SOFTWARE, TIMER, EXTERNAL = 1, 5, 9
@@ -323,48 +322,57 @@ def test_switch_to_another_executor(stage: Stage) -> None:
     )
 
 
-def reservation_ends(user: User, executor: int) -> bool:
-    """From an ecall back to user mode, step by step, to this executor, that was
-    dispatched meanwhile: is an sc the last that was done with a reservation?"""
-    stage, ends = user.stage, False
-    harts = stage.system.harts
-    places = [harts.address(name) for name in ("call_dispatch", "shootdown_publish")]
+def kernel_steps(stage: Stage, answer: Callable[[], None]) -> Iterator[Decoded]:
+    """From user mode into the kernel and back, step by step: each instruction, before
+    it is executed, but for those of call_dispatch and shootdown_publish, for which
+    `answer` returns."""
+    harts, remote = stage.system.harts, stage.system.remote
+    called = [harts.address(name) for name in ("call_dispatch", "shootdown_publish")]
+    entered = False
     for _ in range(STEPS):
-        if stage.system.remote.pc(stage.hart) in places:
-            stage.set("hart", stage.hart_page, "executor", executor)
-            stage.set("hart", stage.hart_page, "switched", 1)
-            user.return_now(executor)
+        if remote.pc(stage.hart) in called:
+            answer()
             continue
-        word = harts.instruction(stage.hart) or 0
-        if word & 0x7F == ATOMIC and word >> 27 in (LR, SC):
-            ends = word >> 27 == SC
-        in_kernel = harts.mode(stage.hart) != USER
+        if not harts.in_user_mode(stage.hart):
+            entered = True
+            yield decode(remote.pc(stage.hart), harts.instruction(stage.hart) or 0)
+        elif entered:
+            return
         harts.step(stage.hart)
-        if in_kernel and harts.in_user_mode(stage.hart):
-            return ends
     fail("the way back to user mode", f"after {STEPS} steps: {harts.where(0)}")
 
 
+def reservation_ends(user: User, executor: int) -> bool:
+    """From an ecall back to user mode, to this executor, that was dispatched meanwhile:
+    is an sc the last that was done with a reservation?"""
+
+    def dispatched() -> None:
+        user.stage.set("hart", user.stage.hart_page, "executor", executor)
+        user.stage.set("hart", user.stage.hart_page, "switched", 1)
+        user.return_now(executor)
+
+    ends = False
+    for step in kernel_steps(user.stage, dispatched):
+        if step.kind is Kind.ATOMIC and step.funct in (LR, SC):
+            ends = step.funct == SC
+    return ends
+
+
 def run_flushing(stage: Stage) -> tuple[bool, bool]:
-    """A trap and back by way of trap_entry_flushing, step by step: was there a
-    flush on each way, after satp was written?"""
+    """A trap and back by way of trap_entry_flushing: was there a flush on each way,
+    after satp was written?"""
     harts, remote = stage.system.harts, stage.system.remote
-    called = [harts.address(name) for name in ("call_dispatch", "shootdown_publish")]
     flushes: dict[bool, list[int]] = {False: [], True: []}  # before the first call; after it
     back = False
-    for _ in range(STEPS):
-        if remote.pc(stage.hart) in called:
-            back = True
-            harts.return_now(stage.hart, remote.register(stage.hart, "a0"))
-            continue
-        word = harts.instruction(stage.hart)
-        if word is not None and word & 0xFE0FFFFF == 0x12000073 and harts.mode(stage.hart) != USER:
+
+    def same_returns() -> None:
+        nonlocal back
+        back = True
+        harts.return_now(stage.hart, remote.register(stage.hart, "a0"))
+
+    for step in kernel_steps(stage, same_returns):
+        if step.kind is Kind.SFENCE and step.rs1 == 0:  # all addresses
             flushes[back].append(remote.register(stage.hart, "satp"))
-        harts.step(stage.hart)
-        if harts.in_user_mode(stage.hart) and remote.pc(stage.hart) == CODE + 4:
-            break
-    else:
-        fail("the way back to user mode", f"after {STEPS} steps: {harts.where(0)}")
     kernel = stage.get("hart", stage.hart_page, "kernel_satp")
     return kernel in flushes[False], any(satp != kernel for satp in flushes[True])
 

@@ -9,6 +9,7 @@ Privileged Instruction Set Listings" and the CSR tables.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .symbols import Symbols
@@ -112,13 +113,19 @@ def scan(symbols: Symbols, *, privileged: bool) -> list[Offence]:
             continue
         if section.address % 4 or len(section.data) % 4:
             offences.append(Offence(section.address, 0, f"{section.name} is not made of words"))
+    for address, word in instructions(symbols):
+        if reason := forbidden(word, privileged=privileged):
+            offences.append(Offence(address, word, reason))
+    return offences
+
+
+def instructions(symbols: Symbols) -> Iterator[tuple[int, int]]:
+    """Address and word of all in the executable sections that is no padding."""
+    for section in (section for section in symbols.sections if section.executable):
         for offset in range(0, len(section.data) - 3, 4):
             word = int.from_bytes(section.data[offset : offset + 4], "little")
-            if word == PADDING:
-                continue
-            if reason := forbidden(word, privileged=privileged):
-                offences.append(Offence(section.address + offset, word, reason))
-    return offences
+            if word != PADDING:
+                yield section.address + offset, word
 
 
 def count_instructions(symbols: Symbols) -> int:
