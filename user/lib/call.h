@@ -102,7 +102,8 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages) {
 
 /*
  * Let a stopped executor run from `pc` with stack pointer `sp` and `argument`
- * in a0; other registers stay as they are (zero in a new one).
+ * in a0; other registers stay as they are (zero in a new one). Waits while a hart
+ * is just leaving it.
  * Errors: -EBADF, -EBUSY (it is not stopped), -ESRCH (it has ended).
  */
 [[nodiscard]] static inline int64_t start(uint64_t executor, uint64_t pc, uint64_t sp,
@@ -137,7 +138,8 @@ static inline int64_t supervise(uint64_t executor, uint64_t supervisor) {
     return call_any(CALL_SUPERVISE, executor, supervisor, 0, 0, 0, 0);
 }
 
-/* Read an executor's state, registers, fault and status; it may have ended.
+/* Read an executor's state, registers, fault and status; it may have ended. Waits
+ * while a hart is just leaving it.
  * Errors: -EBADF, -EFAULT. */
 [[nodiscard]] static inline int64_t inspect(uint64_t executor, struct executor_info *info) {
     return call_any(CALL_INSPECT, executor, (uint64_t)info, 0, 0, 0, 0);
