@@ -41,7 +41,7 @@ $(if $(TEST),$(call check,TEST,[][A-Za-z0-9_.:-]+,a word of a test's name))
 
 # What the goals need is found, and installed or named if it is missing.
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
-  NEEDS := $(or $(if $(filter handouts branches test%,$(GOALS)),handouts),$(if $(filter bench grade% replay starter submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
+  NEEDS := $(or $(if $(filter handouts branches starter test%,$(GOALS)),handouts),$(if $(filter bench grade% replay submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
   TOOLS := $(shell CROSS=$(call quote,$(CROSS)) GDB=$(call quote,$(GDB)) QEMU=$(call quote,$(QEMU)) PYTHON=$(call quote,$(PYTHON)) tools/setup $(NEEDS))
   $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
 endif
@@ -146,8 +146,8 @@ grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=
 grade-steady: ## see that the verdict is the same every time: TIMES=100 BUSY=8 (LAB=2)
 	@$(PYTHON) grading/steady.py --times $(or $(TIMES),10) --busy $(or $(BUSY),0) $(if $(LAB),--lab $(LAB))
 
-starter: ## derive what a lab's students begin with: LAB=2 OUT=../lab2
-	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),$(call quote,$(OUT)))
+starter: kernel ## derive what a lab's students begin with: LAB=2 OUT=../lab2
+	@$(PYTHON) tools/starter $(LAB) $(if $(OUT),$(call quote,$(OUT))) --kernel build/kernel.elf
 branches: kernel ## cut the course's repositories, or bring them up to date: OUT=dir (build/course) BREAK=1
 	@$(PYTHON) tools/branches $(if $(OUT),$(call quote,$(OUT))) $(if $(BREAK),--break) --kernel build/kernel.elf
 submit: ## pack what students of a lab have written, to hand it in: LAB=2

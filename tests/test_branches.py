@@ -25,6 +25,7 @@ from published import (
     use_times_of_reference,
     write_reference,
 )
+from stag.branches import write_starter
 from stag.labs import Lab
 from stag.machine import MachineConfig, run_to_exit
 from stag.starter import Form, hollow_file
@@ -106,6 +107,22 @@ def test_starting_points_differ_in_files_of_earlier_labs_alone(course: Path) -> 
         assert differ == {name for other in LABS[: lab.number - 1] for name in other.owned}
         tip = hashes(course)[f"lab{lab.number}"]
         git(base, "merge-base", "--is-ancestor", tip, f"lab{lab.number}-base")
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: f"lab{lab.number}")
+def test_a_starter_is_what_the_branch_holds(course: Path, lab: Lab, tmp_path: Path) -> None:
+    """For who hands out folders: also with the handouts filled in."""
+    bases = [(course, f"lab{lab.number}", True), (base_of(course), f"lab{lab.number}-base", False)]
+    for repository, branch, base_hollow in bases[: 1 if lab.number == 1 else 2]:
+        tree = clone(repository, branch, tmp_path / branch)
+        shutil.rmtree(tree / ".git")
+        pages = {
+            path.relative_to(tree).as_posix(): path.read_text()
+            for path in sorted((tree / "handouts").rglob("*.*"))
+        }
+        out = tmp_path / f"{branch}-starter"
+        write_starter(ROOT, lab.number, out, lambda pages=pages: pages, base_hollow=base_hollow)
+        assert run(["diff", "-r", str(tree), str(out)], tmp_path).stdout == ""
 
 
 # Nothing of a solution
@@ -390,10 +407,13 @@ def test_untouched_branch_says_what_to_write_first(
 ) -> None:
     """With earlier labs done, it is the lab's first exercise."""
     branch = "lab1" if number == 1 else f"lab{number}-base"
-    tree = clone(course if number == 1 else base_of(course), branch, tmp_path / "tree")
-    code, text = run_to_exit(MachineConfig(made(tree), 4, arguments="run=hello"))
-    assert code == 0
-    assert todo_line(text)[:2] == (number, FIRST_EXERCISE.get(number, 1))
+    kernel = made(clone(course if number == 1 else base_of(course), branch, tmp_path / "tree"))
+    for mmu in ("sv39", "sv48"):
+        config = MachineConfig(kernel, 4, mmu=mmu, arguments="run=hello")  # type: ignore[arg-type]
+        code, text = run_to_exit(config)
+        assert code == 0
+        assert todo_line(text)[:2] == (number, FIRST_EXERCISE.get(number, 1))
+        assert "panic" not in text
 
 
 @pytest.mark.parametrize("number", some_labs)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, ROOT
+from stag.branches import write_starter
 from stag.labs import load_lab
-from stag.starter import write_starter
 
 LABS = (1, 2, 3, 4, 5, 6)
 slow = pytest.mark.slow

@@ -19,12 +19,21 @@ import functools
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .grade_tree import File, Files
 from .labs import Lab, LabError, check_points
-from .starter import check_tree, formed, forms_of_starter, lab_json
+from .starter import (
+    check_tree,
+    formed,
+    forms_of_starter,
+    lab_json,
+    lab_of,
+    prepare_folder,
+    write_derived,
+)
 
 FOLDERS = ("grading", "handouts", "include", "kernel", "tools", "user")
 FILES = (".clang-format", ".editorconfig", ".gitignore", "LICENSE", "pyproject.toml")
@@ -234,3 +243,22 @@ def make_branches(root: Path, pages: dict[str, str], *, base: bool = False) -> l
         files["grading/lab.json"] = File(lab_json(lab, root, labs).encode())
         branches.append(Branch(f"lab{lab.number}{'-base' if base else ''}", lab, files))
     return branches
+
+
+def write_starter(
+    root: Path,
+    number: int,
+    out: Path,
+    pages: Callable[[], dict[str, str]] = dict,
+    *,
+    base_hollow: bool = False,
+) -> None:
+    """What the branch of a lab holds, in a new folder. Earlier labs are the
+    reference's, or hollow. `pages` gives handouts, filled in."""
+    root, out = root.resolve(), out.resolve()
+    lab_of(root, number)
+    prepare_folder(root, out)
+    base = number > 1 and not base_hollow
+    for branch in make_branches(root, pages(), base=base):
+        for path, file in branch.files.items() if branch.lab.number == number else ():
+            write_derived(out / path, file.data, root / path)

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .branches import write_starter
 from .errors import StagError
 from .grade_build import build
 from .grade_run import Result, Worker, run_tests, tests_of
@@ -25,7 +26,7 @@ from .grade_tree import BadSubmission, Files, lay, read_tree
 from .labs import Lab, TestItem
 from .solutions import Mutant, Variant, challenge
 from .solutions_items import lost_tests, needed_tests
-from .starter import write_hollow_after, write_starter
+from .starter import write_hollow_after
 
 
 @dataclass

@@ -160,17 +160,6 @@ def files_of(root: Path) -> dict[str, Path]:
     return found
 
 
-def _left_out(file: str, lab: Lab) -> bool:
-    """What students of `lab` don't get."""
-    parts = file.split("/")
-    if parts[0] in ("labs", "tests"):
-        return True
-    others = [str(number) for number in range(1, COUNT + 1) if number != lab.number]
-    if parts[0] == "handouts":
-        return any(parts[1].startswith(f"{other}-") for other in others)
-    return parts[0] == "grading" and parts[1] in [f"lab{other}" for other in others]
-
-
 def lab_json(lab: Lab, root: Path, labs: list[Lab]) -> str:
     """What students' trees have in place of lab.toml: exercises and points, and
     which files are of earlier labs."""
@@ -186,20 +175,21 @@ def lab_json(lab: Lab, root: Path, labs: list[Lab]) -> str:
     return json.dumps(all_of_it, indent=2, ensure_ascii=False) + "\n"
 
 
-def _write(path: Path, data: bytes, source: Path) -> None:
+def write_derived(path: Path, data: bytes, source: Path) -> None:
     """Leave a file alone that is as it should be, since make goes by its time;
     a new one that is the source unchanged has the source's time."""
-    if not path.exists() and data == source.read_bytes():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, path)
-        return
     if not path.is_file() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    shutil.copymode(source, path)
+        if not path.exists() and source.is_file() and data == source.read_bytes():
+            shutil.copy2(source, path)
+        else:
+            path.write_bytes(data)
+    if source.is_file():
+        shutil.copymode(source, path)
 
 
-def _prepare(root: Path, out: Path, update: bool) -> None:
+def prepare_folder(root: Path, out: Path, *, update: bool = False) -> None:
+    """Refuse a folder that is inside of the tree, or holds something else."""
     if out.exists() and not out.is_dir():
         raise LabError(f"{out} is not a folder: give another one")
     check_place(root, out)
@@ -215,19 +205,8 @@ def formed(file: str, data: bytes, labs: list[Lab], forms: dict[int, Form]) -> b
     return hollow_file(data.decode(), file, lab, forms[lab.number]).encode()
 
 
-def _derive(root: Path, out: Path, forms: dict[int, Form], own: Lab | None) -> None:
-    labs = load_labs(root)
-    sources_of = files_of(root)
-    for file, path in sources_of.items():
-        if own is None or not _left_out(file, own):
-            _write(out / file, formed(file, path.read_bytes(), labs, forms), path)
-    if own is None:
-        for file, path in files_of(out).items():
-            if file not in sources_of:
-                path.unlink()
-
-
-def _lab(root: Path, number: int) -> Lab:
+def lab_of(root: Path, number: int) -> Lab:
+    """The lab of that number, of a tree that others can be derived from."""
     if not (root / "labs").is_dir():
         raise LabError("there is no labs/ here: starters are derived from the reference tree")
     labs = load_labs(root)
@@ -236,20 +215,17 @@ def _lab(root: Path, number: int) -> Lab:
     return labs[number - 1]
 
 
-def write_starter(root: Path, number: int, out: Path, *, base_hollow: bool = False) -> None:
-    """The tree that students of lab `number` begin with, in a new folder."""
-    root, out = root.resolve(), out.resolve()
-    lab = _lab(root, number)
-    _prepare(root, out, update=False)
-    _derive(root, out, forms_of_starter(number, base_hollow=base_hollow), lab)
-    (out / "grading/lab.json").write_text(lab_json(lab, root, load_labs(root)))
-
-
 def write_hollow_after(root: Path, number: int, out: Path) -> None:
     """The whole tree with the reference up to lab `number` and hollow labs
     from there on. A folder that was written by this is brought up to date."""
     root, out = root.resolve(), out.resolve()
-    _lab(root, number)
-    _prepare(root, out, update=True)
-    _derive(root, out, forms_hollow_after(number), None)
+    lab_of(root, number)
+    prepare_folder(root, out, update=True)
+    labs, forms = load_labs(root), forms_hollow_after(number)
+    sources_of = files_of(root)
+    for file, path in sources_of.items():
+        write_derived(out / file, formed(file, path.read_bytes(), labs, forms), path)
+    for file, path in files_of(out).items():
+        if file not in sources_of:
+            path.unlink()
     (out / MARK).write_text(f"{number}\n")

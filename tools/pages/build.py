@@ -3,6 +3,7 @@ draws, fills in, and writes."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from stag.system import symbols_of
@@ -31,6 +32,7 @@ def build(root: Path, kernel: Path, out: Path) -> None:
 
 def build_markdown(root: Path, kernel: Path, out: Path) -> dict[str, str]:
     """The handouts as files of handouts/, for who reads Markdown: path, text."""
+    print("filling in the handouts …", file=sys.stderr)
     pages, pictures = make(root, kernel, out)
     files = {f"handouts/{page.name}.md": markdown(page) for page in pages}
     return files | {f"handouts/drawings/{name}.svg": text for name, text in pictures.items()}
