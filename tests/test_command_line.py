@@ -86,6 +86,8 @@ def test_no_other_tool_than_the_named(tool: str) -> None:
     done = make("doctor", f"{tool}=hepl-")
     (found,) = (line for line in done.stdout.splitlines() if line.startswith(f"  {row}"))
     assert done.returncode != 0 and found.endswith(" missing"), done.stdout
+    # No package brings that one.
+    assert f"asked for by '{tool}=hepl-'" in done.stdout.splitlines()[-1], done.stdout
 
 
 @pytest.mark.parametrize("mark", [["-m", "not slow"], []], ids=["test", "test-slow"])

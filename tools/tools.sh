@@ -81,6 +81,27 @@ at_least() {
     [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n | sed -n 1p)" = "$2" ]
 }
 
+# wrongly_named PURPOSE: what is wrong with a tool that was named, which no package
+# mends: it is not there, or is a Python without the modules. Nothing if all is
+# well.
+wrongly_named() {
+    for tool in ${CROSS:+"CROSS=$CROSS"} ${GDB:+"GDB=$GDB"} ${QEMU:+"QEMU=$QEMU"} \
+        ${PYTHON:+"PYTHON=$PYTHON"}; do
+        command=${tool#*=}$([ "${tool%%=*}" != CROSS ] || echo gcc)
+        if ! first "$command" >/dev/null; then
+            echo "There is no command $command, asked for by '$tool'"
+            return
+        fi
+    done
+    if [ -n "${PYTHON:-}" ] && { [ "$1" = test ] || [ "$1" = handouts ]; }; then
+        if ! lacking=$(lacks "$PYTHON"); then
+            echo "PYTHON=$PYTHON is no Python 3: name another, or none"
+        elif [ -n "$lacking" ]; then
+            echo "PYTHON=$PYTHON lacks $lacking: install them for it, or name another Python, or none"
+        fi
+    fi
+}
+
 # What is missing for a purpose: build, qemu, gdb, test, or handouts. One name a
 # line.
 missing_for() {
