@@ -4,12 +4,16 @@ judge themselves, free pages included; their exit status becomes QEMU's."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import KERNEL
+from conftest import KERNEL, ROOT
 from stag.machine import Machine, MachineConfig, Serial, run_to_exit
+from stag.starter import write_hollow_after
 from stag.system import PROMPT
+from test_starter import build
 
 slow = pytest.mark.slow
 
@@ -109,3 +113,93 @@ def test_background_jobs_count_if_waited_for() -> None:
     for command, fails in (("crash null &; hello; hello", False), ("crash null &; wait", True)):
         code, text = run_to_exit(MachineConfig(KERNEL, 2, arguments=f"run={command}"), 60)
         assert (code != 0) == fails, text
+
+
+# Reads all keys from half a second on: so it is the last reader, not the shell.
+KEYS = """#include "stag.h"
+
+int main(void) {
+    char key;
+
+    sleep_ms(500);
+    for (;;) {
+        while (console_read(&key, 1) > 0) printf("<%c>", key);
+        park(EVENT_CONSOLE, DEADLINE_NONE);
+    }
+}
+"""
+
+# Maps all memory, and gives 8 pages back: fewer than the heap grows by.
+SCARCE = """#include "stag.h"
+
+int main(void) {
+    uint64_t at = 0x100000000;
+
+    for (uint64_t pages = 1024; pages > 0; pages /= 4) {
+        while (map(SPACE_OWN, at, pages, PROT_READ, 0) == 0) at += pages * PAGE_SIZE;
+    }
+    if (!page_present(USER_IMAGE) || page_present(0)) return 1;
+    unmap(SPACE_OWN, 0x100000000, 8);
+    if (malloc(100) == 0) return 2;
+    while (handle_take() > 0) continue;
+    return page_present(USER_IMAGE) ? 0 : 3;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel_with_more(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernel with two more programs, keys and scarce."""
+    tree = tmp_path_factory.mktemp("more") / "tree"
+    write_hollow_after(ROOT, 6, tree)  # all of the reference
+    for name, text in (("keys", KEYS), ("scarce", SCARCE)):
+        (tree / f"user/programs/{name}.c").write_text(text)
+    return build(tree)
+
+
+def test_a_job_in_the_background_may_read_keys(kernel_with_more: Path) -> None:
+    """The shell looks now and then all the same: it can be ended."""
+    with Machine.of(kernel_with_more, debug=False) as machine:
+        machine.serial.wait_for(PROMPT)
+        machine.serial.type("keys &\n")
+        machine.serial.wait_for("[1] keys")
+        for _ in range(20):
+            time.sleep(1)  # the shell looks five times a second
+            machine.serial.type("\x15kill 1\n")
+            time.sleep(1)
+            if machine.serial.text.endswith(f"kill 1\n{PROMPT}"):
+                break
+        assert machine.serial.text.endswith(f"kill 1\n{PROMPT}")
+
+
+def test_little_memory_is_used(kernel_with_more: Path) -> None:
+    """By malloc, down to the last page; and a page is there without memory."""
+    code, text = run_to_exit(MachineConfig(kernel_with_more, arguments="run=scarce"), 60)
+    assert code == 0, text
+
+
+def test_keys_that_are_no_letters(serial: Serial) -> None:
+    """F1 of a Linux console, a tab, and a letter beyond ASCII."""
+    serial.type("\x1b[[Ahello\ta\u00e9b\n")
+    serial.wait_for(PROMPT, start=serial.wait_for("argument 1: ab"))
+    assert f"{PROMPT}hello a\ab\nhello from user mode\n" in serial.text
+
+
+def test_more_jobs_than_places() -> None:
+    """One after the other, those that have ended make room."""
+    config = MachineConfig(KERNEL, 2, arguments="run=" + "hello & hello; " * 20)
+    code, text = run_to_exit(config, 60)
+    assert code == 0 and "jobs already" not in text, text
+
+
+def test_no_double_ampersand() -> None:
+    code, text = run_to_exit(MachineConfig(KERNEL, arguments="run=hello && poweroff"), 60)
+    assert code != 0 and "`&&` is not known" in text and "hello from" not in text, text
+
+
+def test_ctrl_c_ends_the_commands_of_boot() -> None:
+    with Machine.of(KERNEL, debug=False, arguments="run=hello; loop; hello") as machine:
+        machine.serial.wait_for(f"{PROMPT}loop")
+        machine.serial.type("\x03")
+        assert machine.wait_exit() != 0
+        assert machine.serial.text.count("hello from user mode") == 1

@@ -36,7 +36,7 @@ static bool run_kill(const char *argument) {
     int64_t number;
 
     if (string_number(argument, &number)) return job_kill(number);
-    printf("kill: %s is no number\n", argument);
+    printf("kill: %s is no number of a job; `jobs` lists them\n", argument);
     return false;
 }
 
@@ -123,12 +123,13 @@ bool command_run_line(char *line) {
         char *end = line;
         while (*end != 0 && *end != ';' && *end != '&') end++;
         char mark = *end;
-        *end = 0;
-        if (!run_command(line, mark == '&')) success = false;
-        if (keyboard_take_interrupt()) {
-            printf("^C\n");
+        if (mark == '&' && end[1] == '&') {
+            printf("`&&` is not known; `;` stands between commands\n");
             return false;
         }
+        *end = 0;
+        if (!run_command(line, mark == '&')) success = false;
+        if (keyboard_interrupted()) return false;
         line = mark == 0 ? end : end + 1;
     }
     return success;

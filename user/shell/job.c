@@ -19,10 +19,6 @@
 
 #define JOBS_MAX 16
 
-/* How often we look for ctrl-C while a program runs that reads the console
- * too: only the last reader is told of a key. */
-#define LOOK_MS 200
-
 struct job {
     char name[JOB_NAME_MAX]; /* empty: this place is free */
     struct process process;
@@ -58,14 +54,25 @@ static bool job_exists(int64_t number) {
     return number >= 1 && number <= JOBS_MAX && jobs[number - 1].name[0] != 0;
 }
 
-int64_t job_start(const struct program *program, int argc, const char *const argv[]) {
-    struct grant grants[AUTHORITIES];
-    uint64_t grant_count = job_grants(program->name, grants);
+/* The lowest number that is free, or JOBS_MAX + 1. */
+static int64_t job_free(void) {
     int64_t number = 1;
 
     while (job_exists(number)) number++;
+    return number;
+}
+
+int64_t job_start(const struct program *program, int argc, const char *const argv[]) {
+    struct grant grants[AUTHORITIES];
+    uint64_t grant_count = job_grants(program->name, grants);
+    int64_t number = job_free();
+
     if (number > JOBS_MAX) {
-        printf("%s: there are %d jobs already\n", program->name, JOBS_MAX);
+        job_reap(); /* some may have ended since the line began */
+        number = job_free();
+    }
+    if (number > JOBS_MAX) {
+        printf("%s: there are %d jobs already; `kill N` ends one\n", program->name, JOBS_MAX);
         return -EAGAIN;
     }
     struct job *job = &jobs[number - 1];
@@ -76,7 +83,8 @@ int64_t job_start(const struct program *program, int argc, const char *const arg
         return error;
     }
     if (error < 0) {
-        printf("%s: can't start: %s\n", program->name, error_name(error));
+        printf("%s: can't start: %s\n", program->name,
+               error == -ENOMEM ? "no memory is left; `kill N` ends a job" : error_name(error));
         return error;
     }
     string_copy(job->name, program->name, sizeof(job->name));
@@ -150,6 +158,13 @@ bool job_kill(int64_t number) {
     }
     job_drop(&jobs[number - 1]);
     return true;
+}
+
+bool job_any(void) {
+    for (int64_t number = 1; number <= JOBS_MAX; number++) {
+        if (job_exists(number)) return true;
+    }
+    return false;
 }
 
 bool job_any_ended(void) {

@@ -10,6 +10,10 @@
 
 #define JOB_NAME_MAX 32
 
+/* How often we look for ctrl-C while a program runs that reads the console
+ * too: only the last reader is told of a key. */
+#define LOOK_MS 200
+
 /*
  * Start a program as a new job. Returns its number, or a negative error after
  * it has printed why.
@@ -29,6 +33,9 @@ bool job_wait_all(void);
 
 /* End job `number`. Returns false, after a message, if there is none. */
 bool job_kill(int64_t number);
+
+/* True if there is a job, also one that has ended that nobody was told of yet. */
+bool job_any(void);
 
 /* True if a job has ended that nobody was told of yet. */
 bool job_any_ended(void);

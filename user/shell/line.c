@@ -1,15 +1,16 @@
 /*
  * Reading a command line, see line.h.
  *
- * Nothing is polled: with no key there, the shell sleeps without a deadline. So
- * while a job in the background reads the console, and until it has ended, keys
- * are the job's: only the last reader is told of one.
+ * With no job there, the shell sleeps without a deadline until a key is pressed.
+ * A job in the background may read the console as well, and only the last reader
+ * is told of a key: so while there are jobs the shell looks now and then.
  */
 #include "line.h"
 #include "call.h"
 #include "job.h"
 #include "keyboard.h"
 #include "print.h"
+#include "time.h"
 
 #define KEY_BACKSPACE 8
 #define KEY_DELETE    127 /* what most terminals send for backspace */
@@ -33,6 +34,15 @@ static void editor_erase(struct editor *editor) {
     printf("\b \b");
 }
 
+static void editor_insert(struct editor *editor, char key) {
+    if (editor->length == LINE_MAX - 1) {
+        printf("\a"); /* no room */
+    } else {
+        editor->line[editor->length++] = key;
+        printf("%c", key);
+    }
+}
+
 /* Returns true if this key was a part of an escape sequence. */
 static bool editor_escape(struct editor *editor, char key) {
     if (key == KEY_ESCAPE) {
@@ -43,7 +53,7 @@ static bool editor_escape(struct editor *editor, char key) {
     if (editor->escape == ESCAPE_NONE) return false;
     if (editor->escape == ESCAPE_SEEN && (key == '[' || key == 'O'))
         editor->escape = ESCAPE_INSIDE;
-    else if (editor->escape == ESCAPE_SEEN || (key >= '@' && key <= '~'))
+    else if (editor->escape == ESCAPE_SEEN || (key >= '@' && key <= '~' && key != '['))
         editor->escape = ESCAPE_NONE;
     return true;
 }
@@ -60,11 +70,10 @@ static bool editor_key(struct editor *editor, char key) {
         if (editor->length > 0) editor_erase(editor);
     } else if (key == KEY_KILL_LINE) {
         while (editor->length > 0) editor_erase(editor);
-    } else if (key >= ' ' && key <= '~' && editor->length == LINE_MAX - 1) {
-        printf("\a"); /* no room */
-    } else if (key >= ' ' && key <= '~') {
-        editor->line[editor->length++] = key;
-        printf("%c", key);
+    } else if (key == '\t' || (key >= ' ' && key <= '~')) {
+        editor_insert(editor, key == '\t' ? ' ' : key);
+    } else if ((unsigned char)key >= 0xc0) {
+        printf("\a"); /* a letter beyond ASCII begins (UTF-8) */
     }
     return false;
 }
@@ -98,6 +107,6 @@ void line_read(char *line) {
         }
         /* A key or an end that came after we looked is pending, and ends this
          * at once. */
-        park(EVENT_CONSOLE | EVENT_CHILD, DEADLINE_NONE);
+        park(EVENT_CONSOLE | EVENT_CHILD, job_any() ? time_after(LOOK_MS) : DEADLINE_NONE);
     }
 }

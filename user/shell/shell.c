@@ -16,6 +16,7 @@
 #include "device.h"
 #include "info.h"
 #include "job.h"
+#include "keyboard.h"
 #include "line.h"
 #include "print.h"
 #include "string.h"
@@ -30,8 +31,15 @@ static bool boot_command_read(char *command) {
     return command[0] != 0;
 }
 
-/* Run the commands between the semicolons, each shown as if it was typed.
- * Returns true if all succeeded; of jobs in the background, those that `wait`
+/* Was ctrl-C pressed? */
+static bool interrupted(void) {
+    if (!keyboard_take_interrupt()) return false;
+    printf("^C\n");
+    return true;
+}
+
+/* Run the commands between the semicolons, each shown as if it was typed, until
+ * ctrl-C. Returns true if all succeeded; of jobs in the background, those that `wait`
  * waited for, or it would hang on how fast they are. */
 static bool boot_command_run(char *command) {
     bool success = true;
@@ -44,6 +52,7 @@ static bool boot_command_run(char *command) {
         if (end != 0) *end = 0;
         printf(PROMPT "%s\n", command);
         if (!command_run_line(command)) success = false;
+        if (interrupted()) return false;
         command = next;
     }
     return success;
@@ -62,5 +71,6 @@ int main(void) {
     for (;;) {
         line_read(line);
         command_run_line(line);
+        interrupted();
     }
 }
