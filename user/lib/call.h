@@ -19,7 +19,8 @@
  * is for tests that pass nonsense on purpose.
  *
  * The memory clobber tells the compiler that the kernel reads and writes our
- * memory. It is no fence: for another hart, a call orders nothing by itself.
+ * memory. It is no fence: for another hart a call orders nothing by itself, but
+ * for `start`: what was written before, the executor that it starts sees.
  */
 static inline int64_t call_any(uint64_t number, uint64_t first, uint64_t second, uint64_t third,
                                uint64_t fourth, uint64_t fifth, uint64_t sixth) {
@@ -171,7 +172,8 @@ static inline int64_t park_if(const uint32_t *word, uint32_t expected, uint64_t 
  * Announce a park, store `value` to the word, then sleep until EVENT_WAKE: for
  * giving up a lock and going to sleep in one step. What the word held before
  * comes back through `old`, when the sleep is over.
- * Returns as park_if does, but never -EAGAIN.
+ * Returns as park_if does, but never -EAGAIN. After -EINVAL and -EFAULT `old`
+ * says nothing.
  */
 static inline int64_t park_and_swap(uint32_t *word, uint32_t value, uint64_t deadline,
                                     uint32_t *old) {

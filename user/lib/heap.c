@@ -78,14 +78,12 @@ static struct block *block_take(uint64_t size) {
     return block;
 }
 
-/* Map more pages at the end of the heap, for at least `size` bytes more.
- * Returns false if there is no memory, with nothing mapped. Lock held. */
-static bool heap_grow(uint64_t size) {
+/* Map `pages` more pages at the end of the heap. Returns false if there is no
+ * memory, with nothing mapped. Lock held. */
+static bool heap_grow(uint64_t pages) {
     struct block *block = (struct block *)heap_end;
-    uint64_t pages = (size + PAGE_SIZE - 1) / PAGE_SIZE;
     uint64_t mapped = 0;
 
-    if (pages < GROW_PAGES) pages = GROW_PAGES;
     if (pages > (USER_STACKS - heap_end) / PAGE_SIZE) return false;
     while (mapped < pages) {
         uint64_t part = pages - mapped < MAP_PAGES_MAX ? pages - mapped : MAP_PAGES_MAX;
@@ -109,7 +107,9 @@ void *malloc(size_t size) {
 
     spin_lock(&heap_lock);
     struct block *block = block_take(needed);
-    if (block == 0 && heap_grow(needed)) block = block_take(needed);
+    uint64_t pages = (needed + PAGE_SIZE - 1) / PAGE_SIZE;
+    if (block == 0 && ((pages < GROW_PAGES && heap_grow(GROW_PAGES)) || heap_grow(pages)))
+        block = block_take(needed);
     spin_unlock(&heap_lock);
     return block == 0 ? 0 : block + 1;
 }

@@ -6,7 +6,7 @@
 #include "stag/abi.h"
 
 const char *error_name(int64_t error) {
-    switch (error < 0 ? -error : error) {
+    switch (error < 0 ? -(uint64_t)error : (uint64_t)error) {
     case 0: return "no error";
     case EPERM: return "EPERM";
     case ESRCH: return "ESRCH";

@@ -195,10 +195,9 @@ int64_t spawn(const void *file, uint64_t size, int argc, const char *const argv[
     return error;
 }
 
-int64_t process_end(struct process *process) {
+void process_end(struct process *process) {
     /* An error means that it has ended by itself, or never began. */
     destroy(process->space);
     handle_drop(process->executor);
     handle_drop(process->space);
-    return 0;
 }

@@ -41,9 +41,9 @@ struct grant {
                             struct process *process);
 
 /*
- * End a process if it still runs, and drop our handles to it. Returns 0.
+ * End a process if it still runs, and drop our handles to it.
  *
  * A process whose first executor has ended (its main() returned) may have
  * threads left; this ends them too.
  */
-int64_t process_end(struct process *process);
+void process_end(struct process *process);

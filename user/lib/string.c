@@ -129,6 +129,6 @@ bool string_number(const char *string, int64_t *value) {
         number = number * base + digit;
     }
     if (negative && number > 1ul << 63) return false;
-    *value = negative ? -(int64_t)number : (int64_t)number;
+    *value = (int64_t)(negative ? -number : number);
     return true;
 }

@@ -27,7 +27,7 @@ struct thread {
     uint32_t joined; /* 1 once a thread joins it */
 
     /* For sync.c and semaphore.c, for as long as the thread waits there. */
-    uint32_t waiting;   /* 1 while it waits, 0 once it may go on */
+    uint32_t waiting;   /* 1 while it is in line: who takes it out clears this */
     uint32_t wait_next; /* 1 + the number of the next thread in line, or 0 */
 
     /* Given to thread_create. */
