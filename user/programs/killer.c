@@ -168,7 +168,7 @@ int main(int argc, char **argv) {
         killed += right;
     }
     if (!free_pages_end(pages)) {
-        printf("killer: pages were left behind\n");
+        printf("killer: pages were left behind, unless another program ran beside it\n");
         right = false;
     }
     printf("killer: %ld times, seed %lu: %s\n", killed, seed, right ? "ok" : "FAILED");

@@ -1,7 +1,7 @@
 /*
  * What stress and killer have in common: *nests*, address spaces that run
  * functions of this very program, and a count of free pages that tells whether
- * anything was left behind.
+ * anything was left behind, if no other program runs beside them.
  *
  * A nest shows our code and constants at the addresses that they have here,
  * but nothing that we can write to. So a function that runs there uses its

@@ -219,6 +219,7 @@ int main(int argc, char **) {
     int64_t wrong = pager_run(&pager);
     for (uint64_t kind = 0; kind < REPAIRS; kind++)
         printf("%-24s %3lu pages\n", repair_names[kind], pager.repaired[kind]);
+    if (wrong < 0) return 1; /* pager_repair has said why */
 
     uint64_t changed = 0;
     for (uint64_t i = 0; i < NOTES; i++) changed += notes[i] != i;

@@ -130,7 +130,7 @@ int main(int argc, char **argv) {
 
     if (argc > 2 || (argc == 2 && !string_number(argv[1], &wanted)) || wanted < 1 ||
         wanted > PRIMES_MAX) {
-        printf("usage: primes [COUNT], at most %d\n", PRIMES_MAX);
+        printf("usage: primes [COUNT], from 1 to %d\n", PRIMES_MAX);
         return 1;
     }
     struct queue *first = queue_create();
