@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,30 @@ def test_no_other_tool_than_the_named(tool: str) -> None:
     assert done.returncode != 0 and found.endswith(" missing"), done.stdout
     # No package brings that one.
     assert f"asked for by '{tool}=hepl-'" in done.stdout.splitlines()[-1], done.stdout
+
+
+@pytest.mark.parametrize(
+    ("says", "knows"),
+    [
+        ("The target architecture is set to \"riscv:rv64\".", True),
+        ("The target architecture is assumed to be riscv:rv64", True),  # before gdb 13
+        ("Undefined item: \"riscv:rv64\".", False),
+    ],
+)
+def test_plain_gdb(says: str, knows: bool, tmp_path: Path) -> None:
+    """Fedora's gdb knows RISC-V, Debian's does not."""
+    for name in ("sed", "grep"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    (tmp_path / "gdb").write_text(f"#!/bin/sh\necho '{says}'\n")
+    (tmp_path / "gdb").chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-c", ". tools/tools.sh; find_gdb"],
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == ("gdb\n" if knows else "") and done.stderr == "", done
 
 
 @pytest.mark.parametrize("mark", [["-m", "not slow"], []], ids=["test", "test-slow"])

@@ -32,7 +32,8 @@ find_gdb() {
     fi
     first gdb-multiarch riscv64-linux-gnu-gdb riscv64-unknown-elf-gdb riscv64-elf-gdb \
         riscv64-none-elf-gdb && return
-    gdb -batch -ex 'set architecture riscv:rv64' 2>&1 | grep -q 'assumed to be riscv' && echo gdb
+    gdb -batch -ex 'set architecture riscv:rv64' 2>&1 |
+        grep -Eq '(is set to "|assumed to be )riscv' && echo gdb
 }
 
 find_qemu() {
@@ -65,7 +66,8 @@ find_python() {
     return 1
 }
 
-# The compiler of host programs: some tests run parts of the kernel on the host.
+# The compiler of host programs: some of tests/ run parts of the kernel on the
+# host.
 find_host_cc() {
     first gcc cc
 }
@@ -121,7 +123,7 @@ missing_for() {
     esac
     if [ "$1" = test ]; then
         find_python >/dev/null || echo "Python's pytest, pytest-xdist, pyelftools and rich"
-        find_host_cc >/dev/null || echo "gcc"
+        [ ! -d tests ] || find_host_cc >/dev/null || echo "gcc"
     fi
 }
 
