@@ -43,7 +43,7 @@ def submit(probed: Course, tmp_path: Path) -> Submit:
             text = text.replace(old, new)
         path = tmp_path / SOURCE
         path.parent.mkdir(parents=True)
-        path.write_text(text)
+        path.write_text(text, errors="surrogateescape")
         return f"--tree={tmp_path}"
 
     return write

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
-from .errors import InfrastructureError
+from elftools.elf.elffile import ELFFile
+
+from .errors import InfrastructureError, StagError
 from .grade_process import crowding, own_group
+from .grade_symbols import GradedSymbols
 from .grade_tree import BadSubmission
 from .verdict import plain
 
 ERRORS_SHOWN = 5
 LINES_MAX = 40
 WIDTH_MAX = 200  # of a line, which may come from a file that is no text
+OUTPUT_MAX = 1 << 20  # bytes of what the build says that are looked at
+IMAGE_MAX = 16 << 20  # bytes of memory: each machine of the tests has room for it
+UNDER_WAY = ".building"  # in a tree whose build has not come to its end
 TIME_LIMIT = 300.0  # seconds, on a computer that does nothing else
 # Of a compiler or an assembler that was sent round in circles.
 LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 1 << 28}
@@ -34,35 +42,82 @@ def build(tree: Path, jobs: int) -> Path:
     compiler if it does not build."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
     environment |= {"LC_ALL": "C", "STAG_INSTALL": "no"}  # what is missing is named
+    under_way = tree / UNDER_WAY
+    if under_way.exists():  # who is killed leaves half an object, newer than its source
+        shutil.rmtree(tree / "build", ignore_errors=True)
+    under_way.touch()
+    output = tempfile.TemporaryFile()  # LIMITS keep it small
     try:
         make = subprocess.Popen(
             ["make", "-s", f"-j{jobs}", "kernel"],
             cwd=tree,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=own_group(LIMITS),
         )
     except OSError as error:
         raise InfrastructureError(f"make does not start: {error}") from None
-    said = _output(make)
+    _wait(make)
+    under_way.unlink()
+    with output:
+        output.seek(0)
+        said = output.read(OUTPUT_MAX)
     if make.returncode != 0:
-        text = plain(said.decode(errors="replace")).strip()
-        for line in text.splitlines():
-            if found := _NO_TOOLS.match(line):
-                raise InfrastructureError(found[1])
+        text = plain(said.decode(errors="replace")).replace(f"{tree}/", "").strip()
+        # Nothing has been compiled before that: it is not the submission's word.
+        if found := _NO_TOOLS.match(text):
+            raise InfrastructureError(found[1])
         raise BadSubmission(f"it does not build:\n{first_errors(text)}")
-    return tree / "build" / "kernel.elf"
+    _check_reads(tree)
+    kernel = tree / "build" / "kernel.elf"
+    _check_size(kernel)
+    try:
+        GradedSymbols(kernel).check()
+    except StagError as error:
+        raise BadSubmission(str(error)) from None
+    return kernel
 
 
-def _output(make: subprocess.Popen[bytes]) -> bytes:
-    """What it says until it ends."""
+def _check_reads(tree: Path) -> None:
+    """The compiler and the assembler have read nothing but the tree and the
+    compiler's own headers: the reference is on this computer, too."""
+    compiler = (tree / "build/flags").read_text().split()[0]
+    command = [compiler, "-print-file-name=include"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    of_compiler = Path(os.path.realpath(done.stdout.strip())).parent  # include-fixed is there, too
+    temporary = re.compile(rf"{re.escape(os.path.realpath(tempfile.gettempdir()))}/cc\w+\.s")
+    allowed = (f"{os.path.realpath(tree)}/", f"{of_compiler}/")
+    for source in sorted([*tree.glob("kernel/**/*.[cS]"), *tree.glob("user/**/*.[cS]")]):
+        name = source.relative_to(tree)
+        for kind in (".o.d", ".o.read"):
+            listed = (tree / "build" / name).with_suffix(kind)
+            text = listed.read_text(errors="replace") if listed.is_file() else ""
+            for word in text.replace("\\\n", " ").partition(":")[2].split():
+                read = os.path.realpath(tree / word.rstrip(":"))
+                if not read.startswith(allowed) and not temporary.fullmatch(read):
+                    raise BadSubmission(f"{name} reads a file outside of the tree: {word}")
+
+
+def _check_size(kernel: Path) -> None:
+    with kernel.open("rb") as file:
+        segments = [s for s in ELFFile(file).iter_segments() if s["p_type"] == "PT_LOAD"]
+        size = sum(segment["p_memsz"] for segment in segments)
+    if size > IMAGE_MAX:
+        raise BadSubmission(
+            f"the kernel takes {size >> 20} MiB of memory: at most {IMAGE_MAX >> 20} are there"
+        )
+
+
+def _wait(make: subprocess.Popen[bytes]) -> None:
+    """Until it ends."""
     begun = time.monotonic()
     try:
         while True:
             try:
-                return make.communicate(timeout=1.0)[0]
+                make.wait(timeout=1.0)
+                return
             except subprocess.TimeoutExpired:
                 if time.monotonic() - begun > TIME_LIMIT * crowding():
                     raise BadSubmission("the build does not end") from None
@@ -88,5 +143,5 @@ def first_errors(text: str) -> str:
             shown.append(line)
     if errors > ERRORS_SHOWN:
         shown.append(f"… and {errors - ERRORS_SHOWN} more")
-    kept = (shown or lines)[:LINES_MAX]
+    kept = shown[:LINES_MAX] or lines[-ERRORS_SHOWN:]
     return "\n".join(line if len(line) <= WIDTH_MAX else line[:WIDTH_MAX] + " …" for line in kept)

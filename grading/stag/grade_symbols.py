@@ -13,6 +13,7 @@ from pathlib import Path
 
 from elftools.dwarf.die import DIE
 
+from .errors import StagError
 from .symbols import Symbols
 
 OWNED = "STAG_OWNED"  # files of the submission, separated by colons
@@ -34,6 +35,14 @@ class GradedSymbols(Symbols):
                     if tag is not None:
                         entries.setdefault(tag.value.decode(errors="replace"), entry)
         return others | given
+
+    def check(self) -> None:
+        """Raises StagError if the debug information is none: a submission may
+        have written anything there."""
+        try:
+            _ = self._struct_entries, self._variables, self._lines
+        except Exception as error:  # of elftools, which expects a compiler's
+            raise StagError(f"its debug information can't be read: {error!r}") from None
 
 
 @functools.cache

@@ -256,7 +256,7 @@ class Symbols:
                     continue
                 name = entry.attributes.get("DW_AT_name")
                 if name is not None and "DW_AT_byte_size" in entry.attributes:
-                    entries.setdefault(name.value.decode(), entry)
+                    entries.setdefault(name.value.decode(errors="replace"), entry)
         return entries
 
     def struct(self, name: str) -> Struct:
@@ -301,7 +301,8 @@ class Symbols:
                 if state.end_sequence:
                     rows.setdefault(state.address, None)
                 elif 0 <= state.file - first < len(files):
-                    rows[state.address] = Line(files[state.file - first].name.decode(), state.line)
+                    name = files[state.file - first].name.decode(errors="replace")
+                    rows[state.address] = Line(name, state.line)
         addresses = sorted(rows)
         return addresses, [rows[address] for address in addresses]
 
@@ -332,7 +333,7 @@ def _members(entry: DIE, base: int) -> Iterator[Member]:
         name = child.attributes.get("DW_AT_name")
         if name is not None:
             parts = {part.name: part for part in _members(inner, 0)} if inner else {}
-            yield Member(name.value.decode(), offset, size, count, parts)
+            yield Member(name.value.decode(errors="replace"), offset, size, count, parts)
         elif inner is not None:
             yield from _members(inner, offset)
 
