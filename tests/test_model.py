@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import KERNEL
-from stag.errors import GuestPanic, StagError
+from stag.errors import GuestPanic, NotJudged, StagError
 from stag.explore import Thread
 from stag.grade_machine import GradedSystem, bring_up, graded
 from stag.isa import AMO_NAMES, LR, MASK, SC
@@ -371,6 +371,16 @@ def test_sc_fails_after_a_foreign_store_of_the_same_value(scene: Scene) -> None:
         models=["sc"],
     )
     assert results == {0, 1}
+
+
+def test_too_many_orders_are_no_verdict(scene: Scene) -> None:
+    """What was not tried may hold the mistake."""
+    x, y = two_words(scene)
+    both = place_code(scene, *[[store(A0, A0), load(A2, A1), store(A0, A1), RET]] * 2)
+    threads = [Thread(0, Call(both[0], (x, y))), Thread(1, Call(both[1], (y, x)))]
+    scene.explore(threads, None)
+    with pytest.raises(NotJudged, match="not all orders could be tried"):
+        scene.explore(threads, None, limit=3)
 
 
 # Waiting

@@ -17,6 +17,13 @@ class InfrastructureError(StagError):
         return f"infrastructure: {super().__str__()}"
 
 
+class NotJudged(InfrastructureError):
+    """What was handed in is more than the grader can try: a person must judge."""
+
+    def __str__(self) -> str:
+        return StagError.__str__(self)
+
+
 class RemoteError(StagError):
     """The debug stub refused a request."""
 

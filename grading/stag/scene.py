@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from . import alloc, case
-from .errors import GuestPanic, StagError
+from .errors import GuestPanic, NotJudged, StagError
 from .explore import SCHEDULES_MAX, Exploration, Explorer, Finding, Thread, depth
 from .isa import MASK
 from .model import (
@@ -260,6 +260,10 @@ class Scene:
                     raise ScheduleFailure(self._explain(explorer, found, threads, hint))
                 finally:
                     self.world.restore(explorer.start)
+            if not found.exhausted:
+                raise NotJudged(
+                    f"the code does so much to memory that not all orders could be tried: {found}"
+                )
             self.explorations.append(found)
             reports.append(found)
         self.world.select_model("sc")
