@@ -15,13 +15,12 @@ from stag import interrupt  # noqa: I001 (first: see there)
 
 import argparse
 import difflib
-import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from stag.errors import StagError
@@ -31,7 +30,7 @@ from stag.grade_process import processors
 from stag.grade_progress import Progress
 from stag.grade_run import Result, Worker, run_tests, tests_of
 from stag.grade_symbols import OWNED
-from stag.grade_tree import BadSubmission, compose, ignored_edits, lay
+from stag.grade_tree import BadSubmission, alone, compose, ignored_edits, lay
 from stag.labs import TestItem
 from stag.machine import require_qemu
 from stag.report_grade import INDENT, Grade, remove_files, show, write_files
@@ -40,19 +39,38 @@ from stag.timeline import WIDTH_SETTING
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# What is set for other runs of pytest, or for a deeper search, judges nothing here.
+NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "STAG_DEPTH")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"give a number from {least} on")
+        return int(text)
+
+    return number
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{message}. See grading/grade.py --help", file=sys.stderr)
+        sys.exit(2)
+
+
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="grade.py", description="Grade one lab.")
+    parser = Parser(prog="grade.py", description="Grade one lab.")
     parser.add_argument("--lab", type=int, help="its number")
     parser.add_argument("--test", default="", help="only tests with this in their name")
     parser.add_argument(
         "--prior", choices=("reference", "mine"), help="whose files of earlier labs"
     )
     parser.add_argument("--challenge", action="store_true", help="the challenge's tests")
-    parser.add_argument("--depth", type=int, help="how far schedules are explored")
+    parser.add_argument("--depth", type=at_least(1), help="how far schedules are explored")
     parser.add_argument("--tree", type=Path, default=ROOT, help="the submission")
     parser.add_argument("--hollow", action="store_true", help="grade with later labs hollow")
     parser.add_argument("--out", type=Path, help="folder for the build and the results")
-    parser.add_argument("--jobs", type=int, default=processors())
+    parser.add_argument("--jobs", type=at_least(1), default=processors())
     parser.add_argument("--verbose", action="store_true", help="show the debugger's traffic")
     return parser.parse_args()
 
@@ -83,19 +101,6 @@ def chosen(plan: Plan, challenge: bool, word: str) -> list[TestItem]:
         if test.name in wanted:
             wanted.update(test.needs)
     return [test for test in tests if test.name in wanted]
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Wait until no other grader works in this folder, and keep others out."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("another grader is at work on this lab here: waiting …", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def make_kernel(
@@ -129,7 +134,8 @@ def run(
     with progress:
         progress.say("building")
         kernel, owned = make_kernel(plan, options, grade, out / "tree")
-        environment = {**os.environ, "STAG_KERNEL": str(kernel), OWNED: ":".join(owned)}
+        environment = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
+        environment |= {"STAG_KERNEL": str(kernel), OWNED: ":".join(owned)}
         environment["PYTHONPYCACHEPREFIX"] = str(ROOT / "build" / "pycache")
         shutil.rmtree(out / "cases", ignore_errors=True)
         environment["STAG_CASES"] = str(out / "cases")

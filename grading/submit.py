@@ -13,7 +13,6 @@ from stag import interrupt  # noqa: I001 (first: see there)
 import argparse
 import gzip
 import io
-import os
 import sys
 import tarfile
 from pathlib import Path
@@ -21,7 +20,8 @@ from pathlib import Path
 from stag.errors import StagError
 from stag.grade_build import build
 from stag.grade_plan import load_plan, pristine_files
-from stag.grade_tree import BadSubmission, Files, compose, ignored_edits, lay
+from stag.grade_process import processors
+from stag.grade_tree import BadSubmission, Files, alone, compose, ignored_edits, lay
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,7 +44,7 @@ def archive(files: Files) -> bytes:
 def submit(number: int | None, tree: Path) -> None:
     plan = load_plan(ROOT, number)
     lab = plan.lab
-    folder = ROOT / "build/grade" / f"lab{lab.number}" / "tree"  # what `make grade` builds
+    folder = ROOT / "build/grade" / f"lab{lab.number}"  # where `make grade` builds
     packed = ROOT / "build" / f"lab{lab.number}-submission.tar.gz"
     packed.unlink(missing_ok=True)
     pristine = pristine_files(plan, False, "mine")
@@ -52,8 +52,9 @@ def submit(number: int | None, tree: Path) -> None:
     added = [name for name in plan.prior if name not in pristine]
     files = compose(pristine, tree, [*lab.owned, *earlier], [*plan.extra, *added])
     print(f"lab {lab.number}: building what you hand in, on files as they were given")
-    lay(files, folder)
-    build(folder, len(os.sched_getaffinity(0)))
+    with alone(folder):
+        lay(files, folder / "tree")
+        build(folder / "tree", processors())
 
     mine = {name: files[name] for name in (*lab.owned, *plan.extra) if name in files}
     packed.parent.mkdir(parents=True, exist_ok=True)

@@ -54,7 +54,11 @@ def test_chosen_test_comes_with_what_it_needs(probed: Course) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["--test=nothing", "--lab=9", "--tree=/nowhere", "--tree=/etc/passwd", "--out=/etc/passwd"]
+    "option",
+    [
+        *("--test=nothing", "--lab=9", "--tree=/nowhere", "--tree=/etc/passwd"),
+        *("--out=/etc/passwd", "--depth=-1", "--jobs=0"),
+    ],
 )
 def test_wrong_option_gets_one_line(probed: Course, option: str) -> None:
     graded = probed.grade(option)

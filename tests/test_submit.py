@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -31,6 +33,19 @@ def built(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, text = submit(tree)
     assert code == 0, text
     return tree
+
+
+def test_waits_for_a_grader(tree: Path) -> None:
+    """They build in the same folder."""
+    with (tree / "build/grade/lab2/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = ["make", "-s", "submit"]
+        with subprocess.Popen(command, cwd=tree, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            lines = iter(process.stderr.readline, "")
+            assert any("another grader is at work" in line for line in lines)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert process.wait() == 0
 
 
 @pytest.fixture

@@ -7,15 +7,20 @@ the graders, changes nothing; it is only listed.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import re
 import subprocess
+import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InfrastructureError, StagError
+from .verdict import plain
 
 PARTS = ("Makefile", "include", "kernel", "tools", "user")
 SIZE_MAX = 1 << 20  # bytes of a source file
@@ -41,11 +46,14 @@ class BadSubmission(StagError):
 
 def read_file(path: Path, name: str) -> File:
     """A plain file of reasonable size; nothing else is opened."""
-    if path.is_symlink() or not path.is_file():
-        raise BadSubmission(f"{name} is no plain file")
-    if path.stat().st_size > SIZE_MAX:
-        raise BadSubmission(f"{name} is larger than {SIZE_MAX >> 20} MiB")
-    return File(path.read_bytes(), os.access(path, os.X_OK))
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise BadSubmission(f"{name} is no plain file")
+        if path.stat().st_size > SIZE_MAX:
+            raise BadSubmission(f"{name} is larger than {SIZE_MAX >> 20} MiB")
+        return File(path.read_bytes(), os.access(path, os.X_OK))
+    except OSError as error:
+        raise BadSubmission(f"{name} can't be read: {error.strerror}") from None
 
 
 def _paths(tree: Path) -> list[str]:
@@ -122,13 +130,33 @@ def ignored_edits(pristine: Files, submission: Path, taken: set[str]) -> list[st
             if whole:
                 edits.append(f"{name} (removed)")
         elif name not in pristine:
-            edits.append(f"{name} (added)")
+            edits.append(f"{_shown(name)} (added)")
         else:
-            path = submission / name
-            same = not path.is_symlink() and path.stat().st_size <= SIZE_MAX
-            if not same or path.read_bytes() != pristine[name].data:
+            try:
+                same = read_file(submission / name, name).data == pristine[name].data
+            except BadSubmission:
+                same = False
+            if not same:
                 edits.append(f"{name} (changed)")
     return edits
+
+
+def _shown(name: str) -> str:
+    """A name that somebody has made up: safe to show and to write to a file."""
+    return plain(os.fsencode(name).decode(errors="replace")).replace("\n", "\\n")
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Wait until nobody else builds in this folder, and keep others out."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another grader is at work on this lab here: waiting …", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def lay(files: Files, tree: Path) -> None:
