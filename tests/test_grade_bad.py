@@ -3,12 +3,14 @@ a verdict soon, and none more points than it has earned."""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from conftest import KERNEL
 from course import SOURCE, Course, Graded, Submit, in_page_alloc, in_page_get, includes
+from stag.grade_build import UNDER_WAY
 from stag.grade_symbols import OWNED, GradedSymbols
 
 pytest_plugins = ["course_fixtures"]
@@ -27,6 +29,9 @@ def test_does_not_build(probed: Course, submit: Submit) -> None:
     graded = probed.grade(submit(in_page_alloc("    return \033[2J + nothing;")))
     check_no_points(graded, "it does not build", "kernel/page_alloc.c", "error:")
     assert "\033" not in graded.shown
+    # A build server must not take it for a success.
+    junit = graded.files["junit.xml"]
+    assert b'failures="1"' in junit and b'<failure message="it does not build' in junit
 
 
 @pytest.mark.parametrize("line", [".rept 300000000\\nnop\\n.endr", ".fill 1 << 40, 1, 1"])
@@ -34,6 +39,83 @@ def test_build_without_end(probed: Course, submit: Submit, line: str) -> None:
     """An assembler that takes all memory, or the disk, is stopped."""
     code = f'    __asm__(".data\\n{line}\\n.text");'
     check_no_points(probed.grade(submit(in_page_alloc(code))), "it does not build")
+
+
+def test_build_that_talks_without_end(probed: Course, submit: Submit) -> None:
+    """What it says goes to a file of limited size, not to memory."""
+    print_much = '.rept 1000\\n.rept 1000\\n.rept 1000\\n.print \\"' + "x" * 2000 + '\\"\\n'
+    code = f'    __asm__("{print_much}.endr\\n.endr\\n.endr");'
+    check_no_points(probed.grade(submit(in_page_alloc(code))), "it does not build")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '#include "{root}/kernel/map.h"',
+        '# 1 "panic.h" 1 3\n#include "{root}/kernel/map.h"\n# 3 "kernel/page_alloc.c" 2',
+        '__asm__(".data\\n.incbin \\"{root}/LICENSE\\"\\n.text");',
+        '__asm__(".include \\"{root}/empty.s\\"");',
+    ],
+)
+def test_reads_a_file_outside(probed: Course, submit: Submit, line: str) -> None:
+    """The reference, for instance, which is on an instructor's computer."""
+    (probed.root / "empty.s").touch()
+    (probed.root / "LICENSE").touch()
+    there = '#include "panic.h"\n'
+    tree = submit((there, there + line.format(root=probed.root) + "\n"))
+    check_no_points(probed.grade(tree), "kernel/page_alloc.c reads a file outside of the tree")
+    # And the next submission is none the worse.
+    assert probed.grade("--test=distinct").status == 0
+
+
+def test_kernel_that_is_too_large(probed: Course, submit: Submit) -> None:
+    code = "    static volatile char big[200 << 20];\n    big[(uint64_t)this_hart() % sizeof(big)] = 1;"
+    check_no_points(probed.grade(submit(in_page_alloc(code))), "takes 200 MiB of memory")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '__asm__(".pushsection .debug_info\\n.long 0x7fffffff\\n.popsection");',
+        '#line 1 "\udcff.c"',
+    ],
+)
+def test_debug_information_that_is_none(probed: Course, submit: Submit, line: str) -> None:
+    """A traceback of Python would be no verdict."""
+    graded = probed.grade(
+        submit(
+            ('#include "panic.h"\n', f'#include "panic.h"\n{line}\n'),
+            in_page_alloc('    panic("done for");'),
+        )
+    )
+    assert graded.status == 1 and graded.data["got"] == 0
+    assert "Traceback" not in graded.shown and "Error:" not in graded.shown, graded.shown
+
+
+def test_words_that_look_like_the_setups(probed: Course, submit: Submit) -> None:
+    """A compiler that is missing costs nothing: a submission may not say so."""
+    line = '__asm__(".print \\"Makefile:1: *** Missing: a compiler.\\"\\n.err");'
+    tree = submit(('#include "panic.h"\n', f'#include "panic.h"\n{line}\n'))
+    check_no_points(probed.grade(tree), "it does not build")
+
+
+def test_names_of_other_files(probed: Course, submit: Submit) -> None:
+    tree = Path(submit().removeprefix("--tree="))
+    for name in (b"\xff.c", b"\x1b[31mred.c", b"a\nb.c"):
+        (tree / "kernel" / os.fsdecode(name)).touch()
+    (tree / "kernel/trap.c").write_text("no trap\n")
+    (tree / "kernel/trap.c").chmod(0)  # which only others than root can't read
+    graded = probed.grade(f"--tree={tree}", "--test=distinct")
+    assert graded.status == 0 and len(graded.data["ignored"]) == 4, graded.shown
+    assert "\033" not in graded.shown and "kernel/a\\nb.c (added)" in graded.data["ignored"]
+
+
+def test_build_that_was_killed(probed: Course) -> None:
+    """It leaves half an object, which is newer than its source."""
+    assert probed.grade("--test=distinct").status == 0
+    (probed.out / "tree/build/kernel/page_alloc.o").write_bytes(b"")
+    (probed.out / "tree" / UNDER_WAY).touch()
+    assert probed.grade("--test=distinct").status == 0
 
 
 @pytest.mark.parametrize("kind", ["missing", "device", "folder", "huge"])

@@ -1,4 +1,5 @@
-"""Processes that end with the grader, also when it is killed."""
+"""Processes that end with the grader, also when it is killed; of a build then only
+make: what it has started ends by itself, or at a limit."""
 
 from __future__ import annotations
 

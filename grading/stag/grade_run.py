@@ -67,6 +67,7 @@ class Worker:
         results, their_results = os.pipe()
         their_orders, orders = os.pipe()
         self._results, self._orders = results, orders
+        self._buffer = b""
         self._output = tempfile.TemporaryFile()
         fds = {RESULTS_FD: str(their_results), ORDERS_FD: str(their_orders)}
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "stag.grade_worker"]
