@@ -8,6 +8,7 @@
  */
 #include "console.h"
 #include "park.h"
+#include "riscv/csr.h"
 #include "riscv/sbi.h"
 #include "uart.h"
 
@@ -34,7 +35,9 @@ void console_put(char c) {
 
 void console_write(const char *text, uint64_t length) {
     lock_acquire(&console_lock, LOCK_CONSOLE);
+    fence_io(); /* the lock orders memory, not what goes to a device */
     for (uint64_t i = 0; i < length; i++) console_put(text[i]);
+    fence_io();
     lock_release(&console_lock, LOCK_CONSOLE);
 }
 

@@ -11,6 +11,7 @@ from stag.isa import LR, SC, Kind, decode
 from stag.opcodes import count_instructions, instructions, scan
 from stag.symbols import Symbols
 
+FENCE_IO = 0x0FF0000F  # fence iorw, iorw
 # Functions and labels that execute something illegal on purpose.
 DELIBERATE = {"crash_illegal", "code_illegal"}
 
@@ -48,6 +49,15 @@ def test_program_holds_only_base_and_atomic_instructions(image: Path) -> None:
 def test_no_segment_is_writable_and_executable(image: Path) -> None:
     for segment in Symbols(image).segments:
         assert not (segment.writable and segment.executable), f"{segment.virtual:#x} is both"
+
+
+def test_the_console_is_handed_on_with_its_device() -> None:
+    """A release need not order a store to the UART before the next hart's."""
+    symbols = Symbols(KERNEL)
+    console_write = symbols.symbol("console_write")
+    range_of = range(console_write.address, console_write.address + console_write.size, 4)
+    words = [symbols.instruction(address) for address in range_of]
+    assert words.count(FENCE_IO) == 2
 
 
 @pytest.mark.parametrize("image", [KERNEL, *programs()], ids=lambda path: path.stem)
