@@ -58,10 +58,10 @@ struct hart {
 
     struct remembered_handle handles[HART_HANDLES]; /* handle.h */
 
-    /* Stack of free pages: cache[0] is {0, 0}, a floor that says empty. */
+    /* Stack of free pages, between a floor and a ceiling that stay {0, 0}. */
     struct cached_page *cache_top; /* the topmost page */
     uint64_t line_3;
-    struct cached_page cache[1 + HART_CACHE_SIZE];
+    struct cached_page cache[1 + HART_CACHE_SIZE + 1];
 
     uint8_t lab_private[6][64]; /* a line for each lab's own fields */
     /* From here to the end of the page: the emergency stack, for panics. */

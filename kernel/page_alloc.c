@@ -58,20 +58,14 @@ __attribute__((cold, noinline)) static uint64_t *entry_search(uint64_t page, con
     return &bank->entries[(page - bank->base) >> PAGE_SHIFT];
 }
 
-/* Is it a page below the mark of the largest bank? Then *entry is its entry. The
+/* The entry of a page that was allocated at some time; anything else panics. The
  * mark may be read late: whoever handed us a page had seen it move. */
-static inline bool in_main_bank(const void *page, uint64_t **entry) {
+static inline uint64_t *entry_of_page(const void *page, const void *caller) {
     struct bank *bank = &global()->main_bank;
     uint64_t offset = (uint64_t)page - bank->base;
-    *entry = (uint64_t *)((uint64_t)bank->entries + (offset >> (PAGE_SHIFT - 3)));
-    return LIKELY(offset < __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) &&
-                  page_aligned(offset));
-}
-
-/* The entry of a page that was allocated at some time; anything else panics. */
-static inline uint64_t *entry_of_page(const void *page, const void *caller) {
-    uint64_t *entry;
-    return in_main_bank(page, &entry) ? entry : entry_search((uint64_t)page, caller);
+    if (LIKELY(offset < __atomic_load_n(&bank->marked, __ATOMIC_RELAXED) && page_aligned(offset)))
+        return (uint64_t *)((uint64_t)bank->entries + (offset >> (PAGE_SHIFT - 3)));
+    return entry_search((uint64_t)page, caller);
 }
 
 __attribute__((cold, noinline, noreturn)) static void page_free_refused(void *page, uint64_t entry,
@@ -186,7 +180,10 @@ __attribute__((cold, noinline)) static void flush_and_free(void *page) {
     page_free(page);
 }
 
-static inline void free_by_entry(void *page, uint64_t *entry, const void *caller) {
+/* page_free ends in a jump to this, which so returns to its caller. */
+__attribute__((noinline)) static void free_looked_up(void *page) {
+    const void *caller = __builtin_return_address(0);
+    uint64_t *entry = entry_of_page(page, caller);
     uint64_t value = __atomic_load_n(entry, __ATOMIC_RELAXED);
     if (UNLIKELY(value != ENTRY_FIRST)) page_free_refused(page, value, caller);
     struct hart *hart = this_hart();
@@ -196,18 +193,18 @@ static inline void free_by_entry(void *page, uint64_t *entry, const void *caller
         cache_push(hart, page, entry);
 }
 
-/* page_free ends in a jump to this, which so returns to its caller. */
-__attribute__((noinline)) static void free_elsewhere(void *page) {
-    const void *caller = __builtin_return_address(0);
-    free_by_entry(page, entry_search((uint64_t)page, caller), caller);
-}
-
 LEAF void page_free(void *page) {
-    uint64_t *entry;
-    if (in_main_bank(page, &entry))
-        free_by_entry(page, entry, __builtin_return_address(0));
-    else
-        free_elsewhere(page);
+    /* What was allocated last is often freed first: its slot, just above the top,
+     * still says which entry it has. Anything else is looked up. */
+    struct hart *hart = this_hart();
+    struct cached_page *last = hart->cache_top + 1;
+    if (last->page == page && page != NULL &&
+        __atomic_load_n(last->entry, __ATOMIC_RELAXED) == ENTRY_FIRST) {
+        hart->cache_top = last;
+        __atomic_store_n(last->entry, 0, __ATOMIC_RELAXED);
+    } else {
+        free_looked_up(page);
+    }
 }
 
 LEAF void page_get(void *page) {

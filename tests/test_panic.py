@@ -82,6 +82,17 @@ def test_wild_free(idle: System, address: int) -> None:
     check(text, idle, 1, f"(?i){address:x}.*(no page|never allocated)", ALLOCATOR)
 
 
+def test_wild_free_beside_a_full_cache(idle: System) -> None:
+    """What stands above the topmost page there is no page."""
+    pages = [idle.harts.call(1, "page_alloc") for _ in range(64)]
+    index = idle.symbols.struct("hart")["index"].offset + idle.remote.register(1, "tp")
+    cache = idle.kernel_memory(1).u64(index)
+    while len(idle.allocation().caches[cache]) < 32:
+        idle.harts.call(1, "page_free", pages.pop())
+    idle.harts.begin_call(1, "page_free", 0)
+    check(idle.harts.let_panic(), idle, 1, "no page of RAM", ALLOCATOR)
+
+
 def test_free_inside_a_page(idle: System) -> None:
     page = idle.harts.call(1, "page_alloc")
     idle.harts.begin_call(1, "page_free", page + 8)
