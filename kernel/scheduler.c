@@ -21,6 +21,11 @@
  *
  * Clearing the bit is atomic: of several harts that queue, one wins it, and
  * sends the one interrupt.
+ *
+ * Who has looked, or has woken, clears its own bit at once: what it does next may
+ * take long, and an interrupt for one that sleeps would be spent on it. Between,
+ * that may have happened, so with its executor in hand it looks once more. Until it
+ * sets the bit again nobody counts on it, and then it looks after that.
  */
 #include "scheduler.h"
 #include "compiler.h"
@@ -63,17 +68,11 @@ static bool queue_empty(void) {
 static inline __attribute__((always_inline)) void wake_one_idle(void) {
     uint64_t *idle_harts = &global()->idle_harts;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (uint64_t idle; (idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED)) != 0;) {
-        /* An idle hart that queues while it serves an interrupt is awake
-         * itself. */
-        uint64_t own = idle & 1ul << this_hart()->index;
-        uint64_t bit = own != 0 ? own : idle & -idle;
+    for (uint64_t idle; UNLIKELY((idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED)) != 0);) {
+        uint64_t bit = idle & -idle, index = 0;
         if (!(__atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED) & bit)) continue;
-        if (bit != own) {
-            uint64_t index = 0;
-            while (bit >> index != 1) index++;
-            ipi_send(harts[index]);
-        }
+        while (bit >> index != 1) index++;
+        ipi_send(harts[index]);
         return;
     }
 }
@@ -96,11 +95,13 @@ __attribute__((cold, noinline)) static void idle(void) {
         info_count_pages();
         __atomic_fetch_or(idle_harts, bit, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        if (!queue_empty()) break;
-        machine_wait();
+        bool work = !queue_empty();
+        if (!work) machine_wait();
+        /* Before we serve and reap, which takes long. */
+        __atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED);
+        if (work) break;
         interrupt_serve();
     }
-    __atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED);
     timer_need_tick();
 }
 
@@ -126,8 +127,8 @@ struct executor *scheduler_next(void) {
         mcs_lock_acquire(&global()->sched_mcs_lock);
         struct executor *executor = queue_pop();
         mcs_lock_release(&global()->sched_mcs_lock);
-        /* While we woke up we still looked idle: an interrupt meant for one
-         * that sleeps may have been spent on us. */
+        /* When we looked for the last time our bit was set: an interrupt meant
+         * for one that sleeps may have been spent on us. */
         if (slept && !queue_empty()) wake_one_idle();
         if (executor != NULL && dispatch(executor)) return executor;
         shootdown_withdraw(); /* many may be let go one by one */

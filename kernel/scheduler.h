@@ -25,7 +25,8 @@ void scheduler_enqueue(struct executor *executor);
  *
  * A hart that may sleep has its bit of global()->idle_harts set. It sets it
  * itself; who clears it, atomically, is the hart that will interrupt it, or
- * the hart itself when it goes to work.
+ * the hart itself: as soon as it has woken, before it serves interrupts or reaps,
+ * or when it goes to work without having slept.
  */
 struct executor *scheduler_next(void);
 

@@ -106,9 +106,33 @@ def test_two_wake_two(bench: Bench) -> None:
     )
 
 
+def check_not_marked_after_sleep(bench: Bench, hart: int) -> None:
+    """A hart wakes up, for an interrupt that somebody else than the scheduler has
+    sent. It has other things to do before it looks at the queue."""
+    scene = bench.scene
+    bench.sleep(hart)
+    scene.world.harts[hart].accepts |= 1 << SOFTWARE
+    for function in ("interrupt_serve", "reap_all"):
+        if scene.run(hart, function) == WAITS:
+            return
+        idle = scene.field(scene.symbols["global_page"], "global", "idle_harts")
+        check(
+            not idle >> hart & 1,
+            expected=f"hart {hart}, which has woken, is not marked idle any more when it calls"
+            f" {function}",
+            found=f"idle_harts is {idle:#x}",
+            where="scheduler_next (kernel/scheduler.h)",
+            hint="it is awake, and may be at that for long: an interrupt on account of an executor"
+            " that is queued now would be spent on it, while others sleep. Its bit goes first",
+        )
+    bench.expect_sleep(hart, "woken for nothing")
+
+
 def test_busy_hart_is_not_woken(bench: Bench) -> None:
     """Harts 1 and 3 sleep, hart 2 looks for work while A is queued. When it runs
-    A, more are queued: these are for the two."""
+    A, more are queued: these are for the two. Nor is a hart marked that has woken
+    and serves interrupts, or reaps."""
+    check_not_marked_after_sleep(bench, 1)
     bench.sleep(1, 3)
     (a,) = bench.ready("A")
     bench.create("B")

@@ -101,6 +101,13 @@ static struct executor *dispatch(struct executor *executor) {
     return scheduler_next();
 }
 
+/* The hart is awake, and about to do other things than look at the queue. */
+static void announce_awake(void) {
+    mcs_lock_acquire(&global()->sched_mcs_lock);
+    global()->idle_harts &= ~my_bit();
+    mcs_lock_release(&global()->sched_mcs_lock);
+}
+
 /* The hart has found nothing: sleep until there is something. */
 static struct executor *sleep(void) {
     shootdown_withdraw();
@@ -109,6 +116,7 @@ static struct executor *sleep(void) {
     struct executor *first = take_or_announce(true);
     if (first != NULL) return first;
     machine_wait();
+    announce_awake();
     interrupt_serve();
     return sleep();
 }

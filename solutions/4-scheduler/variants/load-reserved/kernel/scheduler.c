@@ -71,8 +71,6 @@ static uint64_t own_bit(void) {
 static void wake_another(void) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (__atomic_load_n(&global()->idle_harts, __ATOMIC_RELAXED) == 0) return;
-    if (change_bits(own_bit(), 0) & own_bit())
-        return; /* this hart will look itself, before it sleeps */
     uint64_t own = this_hart()->index;
     for (uint64_t n = 1; n < hart_count; n++) {
         uint64_t i = (own + n) % hart_count;
@@ -95,6 +93,7 @@ static void sleep_until_somebody_waits(void) {
         info_count_pages();
         change_bits(0, own_bit());
         if (nobody_waits()) machine_wait();
+        change_bits(own_bit(), 0); /* awake, whoever has woken it */
         interrupt_serve();
     } while (nobody_waits());
     timer_need_tick();
@@ -132,11 +131,8 @@ struct executor *scheduler_next(void) {
             sleep_until_somebody_waits();
             announced = true;
         }
-        if (announced) {
-            change_bits(own_bit(), 0);
-            if (!nobody_waits()) wake_another(); /* we may have been woken for two */
-            announced = false;
-        }
+        if (announced && !nobody_waits()) wake_another(); /* we may have been woken for two */
+        announced = false;
     } while (!run_here(first));
     return first;
 }

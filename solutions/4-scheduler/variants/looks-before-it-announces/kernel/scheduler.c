@@ -1,8 +1,7 @@
 /*
  * The scheduler. A hart that has come out of sleep looks at the queue before it
- * announces itself again, so an interrupt is hardly ever spent on it; its bit
- * goes when it has taken an executor, not before. The tail is left as it is when
- * the queue is emptied.
+ * announces itself again, so an interrupt is hardly ever spent on it. The tail is
+ * left as it is when the queue is emptied.
  */
 #include "scheduler.h"
 #include "compiler.h"
@@ -87,7 +86,7 @@ static bool dispatch(struct executor *executor) {
  * Idle harts. A hart's bit in idle_harts says: I may sleep, or be about to; who
  * queues an executor must interrupt me. It is set by the hart itself, in
  * scheduler_next, and cleared by whoever makes it get up: another hart, which
- * then interrupts it, or itself. It may be set while the hart is awake.
+ * then interrupts it, or itself, once it is up.
  */
 
 static uint64_t idle_bit(const struct hart *hart) {
@@ -102,20 +101,14 @@ static bool idle_clear(uint64_t bit) {
 
 /*
  * There is something in the queue, and it was put there before this: see that
- * one hart that sleeps, if there is any, comes to look. If this hart is marked
- * itself, then that is the one: it will look before it sleeps.
+ * one hart that sleeps, if there is any, comes to look.
  */
 static void wake_one(void) {
     /* Our store to the queue, then our look at the bits. Pairs with the fence
      * in announce. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint64_t *idle_harts = &global()->idle_harts;
-    uint64_t mine = idle_bit(this_hart());
     uint64_t idle = __atomic_load_n(idle_harts, __ATOMIC_RELAXED);
-    if ((idle & mine) != 0) {
-        idle_clear(mine);
-        return;
-    }
     for (uint64_t i = 0; i < hart_count && idle != 0; i++) {
         uint64_t bit = 1ul << i;
         if ((idle & bit) != 0 && idle_clear(bit)) {
@@ -155,13 +148,13 @@ struct executor *scheduler_next(void) {
             announce();
             announced = true;
             if (queue_looks_empty()) machine_wait();
+            idle_clear(idle_bit(hart));
             interrupt_serve();
             continue;
         }
         if (announced) {
-            /* We take one, and go to work. Whoever saw our bit until now has
-             * counted on us, and woke nobody else for another one. */
-            idle_clear(idle_bit(hart));
+            /* We take one, and go to work. Whoever saw our bit, while it was set,
+             * has counted on us, and woke nobody else for another one. */
             announced = false;
             if (!queue_looks_empty()) wake_one();
         }
