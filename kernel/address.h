@@ -48,10 +48,6 @@ static inline phys_t phys_from_image(const void *image) {
     return phys((uint64_t)image - image_offset);
 }
 
-static inline void *linear_from_image(const void *image) {
-    return linear_from_phys(phys_from_image(image));
-}
-
 static inline bool page_aligned(uint64_t address) {
     return (address & (PAGE_SIZE - 1)) == 0;
 }
