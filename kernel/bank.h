@@ -30,9 +30,9 @@ struct range {
 };
 
 /*
- * Take the ranges `taken` out of the ranges `ram` (both sorted, without
- * overlaps, rounded to pages) and make a bank of each piece that is left and
- * large enough to be of use. The linear map must cover them.
+ * Take the ranges `taken` out of the ranges `ram` (both sorted by their start and
+ * rounded to pages; `taken` may overlap, `ram` may not) and make a bank of each
+ * piece that is left and large enough to be of use. The linear map must cover them.
  */
 void bank_discover(const struct range *ram, uint64_t ram_count, const struct range *taken,
                    uint64_t taken_count);

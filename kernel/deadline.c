@@ -10,7 +10,8 @@
  * All of it is under one lock, and so is the step that ends a park on account
  * of its deadline. As park_finish takes the executor out under the same lock
  * before it can park anew, a deadline found in the heap is that of the current
- * park, or of one that has ended: which of the two, the sequence number tells.
+ * park, or of one that has ended: which of the two, PARKED tells. (The sequence
+ * number would be needed if one could park anew from inside the heap.)
  */
 #include "deadline.h"
 #include "park.h"

@@ -25,7 +25,8 @@
  *
  * Both change the state word. If the unpark comes first there, the announcement
  * finds its event; if second, it finds PARKED and ends the park. So the parker
- * may miss the store, but not the unpark that follows it.
+ * may miss the store, but not the unpark that follows it. The fence is for a waker
+ * that only looks, by inspect, whether the other is PARKED, and unparks it then.
  */
 #include "park.h"
 #include "call.h"

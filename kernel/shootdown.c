@@ -41,7 +41,8 @@
  *   - in the kernel a published hart goes on: it may wait for other locks, but
  *     those rank above a space's (lock.h), so that no holder of one waits for a
  *     space's lock, or shoots; or, in the page allocator, for a hart that takes
- *     or appends pages, and waits for nobody.
+ *     pages or appends them: the first may wait for the second, and that for
+ *     nobody.
  *
  * hart->published never names a space that is gone. A hart that is published and
  * in the kernel came by a call, so its code was mapped: whoever unmaps that waits
