@@ -58,7 +58,8 @@ static void reap_one_space(struct hart *hart) {
 
 void reap_all(void) {
     struct hart *hart = this_hart();
-    while (hart->reap_due) {
+    uint64_t timer_at = hart->timer_at;
+    while (hart->reap_due && hart->timer_at == timer_at) {
         if (hart->reap_executors != NULL)
             reap_one_executor(hart);
         else if (hart->reap_spaces != NULL)

@@ -91,12 +91,15 @@ __attribute__((cold, noinline)) static void idle(void) {
     uint64_t bit = 1ul << this_hart()->index;
     shootdown_withdraw(); /* interrupts are served here, too */
     for (;;) {
-        reap_all();
+        if (this_hart()->reap_due) {
+            timer_need_tick(); /* which ends reap_all */
+            reap_all();
+        }
         info_count_pages();
         __atomic_fetch_or(idle_harts, bit, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         bool work = !queue_empty();
-        if (!work) machine_wait();
+        if (!work && !this_hart()->reap_due) machine_wait();
         /* Before we serve and reap, which takes long. */
         __atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED);
         if (work) break;

@@ -21,13 +21,15 @@
  *
  * hart->switched: an executor was dispatched, so C has not kept its s0 … s11 in
  * registers; whoever leaves for user mode restores them then, and clears it. Who
- * always restores all may ignore it.
+ * always restores all may ignore it: then freeing takes nobody's turn away.
  */
 struct executor *trap(struct executor *self, uint64_t cause);
 
-/* Free what has lost its last reference, before `next` runs on this hart. It
+/* Free what has lost its last reference, before `next` runs on this hart, for a
+ * quantum at most: what is left keeps reap_due set, and waits for the next trap. It
  * serves interrupts meanwhile, one of which may have been meant to stop or end
- * `next`, or to end its turn: returns who really runs. */
+ * `next`, or to end its turn: returns who really runs. If `next` was dispatched in
+ * this trap (hart->switched) its turn begins after that. */
 struct executor *trap_reap(struct executor *next);
 
 /* Assembly (riscv/trap_entry.S): into user mode. Two of each: the second is for

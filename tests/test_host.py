@@ -228,8 +228,10 @@ MUTATIONS = [
     Mutation(
         "an idle hart does not look again",
         "scheduler.c",
-        "        if (!queue_empty()) break;\n        machine_wait();\n        interrupt_serve();\n",
-        "        machine_wait();\n        interrupt_serve();\n        if (!queue_empty()) break;\n",
+        "        bool work = !queue_empty();\n"
+        "        if (!work && !this_hart()->reap_due) machine_wait();\n",
+        "        if (!this_hart()->reap_due) machine_wait();\n"
+        "        bool work = !queue_empty();\n",
         steps=400_000,
     ),
     Mutation(

@@ -4,27 +4,73 @@ come with another interrupt, or while objects are freed."""
 from __future__ import annotations
 
 import pytest
-from conftest import BootSystem
+from conftest import BootSystem, System
 
 SOFTWARE, TIMER = 1 << 63 | 1, 1 << 63 | 5  # of scause
 
 
-@pytest.mark.parametrize("place", ["trap", "trap_reap"])
-def test_tick_ends_a_turn(boot_system: BootSystem, place: str) -> None:
+@pytest.fixture
+def ticking(boot_system: BootSystem) -> System:
+    """The one hart runs a loop, another loop waits, and a tick has come: the hart is
+    about to call `trap`."""
     system = boot_system(harts=1)
     system.run_to_prompt()
     system.machine.serial.type("loop &\nloop &\n")
-    harts, remote = system.harts, system.remote
     head = system.symbols["global_page"] + system.symbols.struct("global")["sched_head"].offset
-    memory = system.kernel_memory(0)
-    while remote.register(0, "a1") != TIMER or memory.u64(head) == 0:
-        harts.run("trap")
+    while system.remote.register(0, "a1") != TIMER or system.kernel_memory(0).u64(head) == 0:
+        system.harts.run("trap")
+    return system
+
+
+def field(system: System, name: str) -> int:
+    """The address of a field of the hart page."""
+    return system.remote.register(0, "tp") + system.symbols.struct("hart")[name].offset
+
+
+def reap_instead(system: System, switched: bool) -> int:
+    """The hart goes through trap_reap, in place of trap: who goes on."""
+    memory, remote = system.kernel_memory(0), system.remote
+    memory.set_u64(field(system, "reap_due"), 1)
+    memory.set_u64(field(system, "switched"), int(switched))
+    remote.set_register(0, "pc", system.symbols["trap_reap"])
+    system.harts.run(remote.register(0, "ra"))
+    return remote.register(0, "a0")
+
+
+@pytest.mark.parametrize("place", ["trap", "trap_reap"])
+def test_tick_ends_a_turn(ticking: System, place: str) -> None:
+    remote = ticking.remote
     executor = remote.register(0, "a0")
     if place == "trap":
         remote.set_register(0, "a1", SOFTWARE)
+        ticking.harts.run(remote.register(0, "ra"))
     else:
-        due = system.symbols.struct("hart")["reap_due"].offset
-        memory.set_u64(remote.register(0, "tp") + due, 1)
-        remote.set_register(0, "pc", system.symbols["trap_reap"])
-    harts.run(remote.register(0, "ra"))
+        reap_instead(ticking, switched=False)
     assert remote.register(0, "a0") != executor, "it goes on, though its tick was served"
+
+
+def test_tick_ends_no_turn_that_begins(ticking: System) -> None:
+    """While there is more to free than a quantum is long, each trap takes one."""
+    executor = ticking.remote.register(0, "a0")
+    assert reap_instead(ticking, switched=True) == executor, (
+        "who was dispatched in this trap has no turn, as things were freed in it"
+    )
+
+
+def test_tick_ends_reaping(ticking: System) -> None:
+    """Two spaces are to be freed, one after the other. The rest is for the next
+    traps."""
+    harts, memory = ticking.harts, ticking.kernel_memory(0)
+    out = harts.call(0, "page_alloc")
+    for _ in range(2):
+        assert harts.call(0, "space_create", out) == 0
+        harts.call(0, "space_put", memory.u64(out))
+    due = field(ticking, "reap_due")
+    reap_instead(ticking, switched=False)
+    assert memory.u64(due) == 1, "all is freed before anybody gets a turn, though a tick was served"
+    traps = 0
+    while memory.u64(due) != 0:
+        harts.run("trap_reap")
+        harts.run(ticking.remote.register(0, "ra"))
+        traps += 1
+        assert traps < 20, "what is left is not freed at the next traps"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scheduler_bench import EXECUTING, QUEUED, STOPPED, Bench, flags_text, make_bench
 from stag.explore import Thread
-from stag.model import DONE, SOFTWARE, STVEC, TIMER, WAITS, Call
+from stag.model import DONE, MASK, SOFTWARE, STVEC, TIMER, WAITS, Call
 from stag.verdict import check, fail
 
 REAP_DUE = "reap_due"
@@ -112,6 +112,7 @@ def check_not_marked_after_sleep(bench: Bench, hart: int) -> None:
     scene = bench.scene
     bench.sleep(hart)
     scene.world.harts[hart].accepts |= 1 << SOFTWARE
+    scene.set_field(scene.hart_page(hart), "hart", REAP_DUE, 1)
     for function in ("interrupt_serve", "reap_all"):
         if scene.run(hart, function) == WAITS:
             return
@@ -125,6 +126,7 @@ def check_not_marked_after_sleep(bench: Bench, hart: int) -> None:
             hint="it is awake, and may be at that for long: an interrupt on account of an executor"
             " that is queued now would be spent on it, while others sleep. Its bit goes first",
         )
+    scene.set_field(scene.hart_page(hart), "hart", REAP_DUE, 0)
     bench.expect_sleep(hart, "woken for nothing")
 
 
@@ -336,6 +338,7 @@ def test_no_wakeup_is_spent_early(bench: Bench) -> None:
     scene.set_field(scene.hart_page(2), "hart", REAP_DUE, 1)
     came = bench.comes_to(2, "reap_all", "scheduler_next")
     check(came, "a hart that has nothing to run calls reap_all before it sleeps", "it does not")
+    scene.set_field(scene.hart_page(2), "hart", REAP_DUE, 0)
     bench.enqueue(0, "A")
     (b,) = bench.ready("B")
 
@@ -400,6 +403,57 @@ def test_idle_hart_has_no_tick(bench: Bench) -> None:
     )
 
 
+def check_reaps_with_a_tick(bench: Bench, came: bool) -> None:
+    """Hart 1 has come to reap_all, with its timer off before. It goes through that,
+    and there is more to do; the timer has gone off."""
+    scene, world = bench.scene, bench.scene.world
+    state = world.harts[1]
+    check(
+        came,
+        expected="a hart with nothing to run calls reap_all as long as reap_due is set: it does"
+        " not sleep",
+        found=scene.where(1),
+        where="kernel/reap.h: it may return with something left to do",
+    )
+    check(
+        state.timer - world.time <= bench.quantum,
+        expected="the timer of hart 1, which calls reap_all while reap_due is set, goes off within"
+        " a quantum",
+        found="it is not set" if state.timer == MASK else f"in {state.timer - world.time} ticks",
+        where="timer_need_tick (kernel/timer.h)",
+        hint="reap_all goes on until its lists are empty or the timer has gone off, and the timer"
+        " of a hart that runs nothing may be off",
+    )
+    scene.run(1, state.x[1])
+    leave_more_to_reap(bench)
+
+
+def leave_more_to_reap(bench: Bench) -> None:
+    page = bench.scene.hart_page(1)
+    bench.scene.set_field(page, "hart", REAP_DUE, 1)
+    bench.scene.set_field(page, "hart", "timer_at", MASK)
+    bench.scene.world.harts[1].timer = MASK
+
+
+def check_reaps_by_turns(bench: Bench) -> None:
+    """There is so much to reap that reap_all returns with some of it left. Then A
+    is queued, and runs first."""
+    scene, state = bench.scene, bench.scene.world.harts[1]
+    leave_more_to_reap(bench)
+    check_reaps_with_a_tick(bench, bench.comes_to(1, "reap_all", "scheduler_next"))
+    check_reaps_with_a_tick(bench, scene.run(1, "reap_all") != WAITS)
+    bench.enqueue(0, "A")
+    scene.run(1, "reap_all")
+    check(
+        state.status == DONE and state.results[-1:] == (bench.executors["A"],),
+        expected="hart 1, whose reap_all has returned with something left to do, looks at the"
+        " queue, and scheduler_next returns A",
+        found=scene.where(1),
+        where="kernel/scheduler.h",
+        hint="what is left is for later: A need not wait for it",
+    )
+
+
 def test_before_idling(bench: Bench) -> None:
     """What is to be done before a hart goes idle."""
     scene = bench.scene
@@ -418,3 +472,4 @@ def test_before_idling(bench: Bench) -> None:
             )
         scene.set_field(scene.hart_page(1), "hart", REAP_DUE, 0)
     bench.sleep(1)
+    check_reaps_by_turns(bench)

@@ -160,11 +160,16 @@ def test_executor_without_references(bench: Bench) -> None:
     )
 
 
-def test_reap_list_of_many(bench: Bench) -> None:
-    space = bench.space()
+def many_to_be_freed(bench: Bench, space: int) -> list[int]:
     executors = [bench.executor(space, f"executor {i}") for i in range(MANY)]
     for executor in executors:
         bench.scene.call(0, "executor_put", executor)
+    return executors
+
+
+def test_reap_list_of_many(bench: Bench) -> None:
+    space = bench.space()
+    executors = many_to_be_freed(bench, space)
     most = most_without_interrupts(bench, "executor_end")
     left = set(executors) & set(bench.counts())
     check(not left, "reap_all frees all that is listed", f"{len(left)} of {MANY} are left", REAP)
@@ -175,6 +180,30 @@ def test_reap_list_of_many(bench: Bench) -> None:
         REAP,
         "interrupt_serve between two slices",
     )
+    executors = many_to_be_freed(bench, space)
+    check_ends_with_the_quantum(bench, f"{MANY} executors")
+    left = set(executors) & set(bench.counts())
+    check(not left, "reap_all, called again, frees the rest", f"{len(left)} are left", REAP)
+
+
+def check_ends_with_the_quantum(bench: Bench, what: str) -> None:
+    """Hart 0 has more than a slice to do, and its timer is due; then it does the
+    rest."""
+    page, state = bench.scene.hart_page(0), bench.world.harts[0]
+    bench.scene.set_field(page, "hart", "timer_at", bench.world.time)
+    state.timer = bench.world.time
+    bench.world.advance(0)
+    bench.long_call(0, "reap_all")
+    check(
+        bench.field(page, "hart", "reap_due") == 1,
+        f"reap_all, with {what} to free, returns when the timer has gone off and was set anew, and"
+        " leaves reap_due set",
+        "reap_due is 0: it goes on until all is done",
+        REAP,
+        "look whether hart.timer_at has moved since the call: somebody waits for a turn",
+    )
+    bench.long_call(0, "reap_all")
+    check_reap_due(bench, False, "after reap_all is called again, and no timer goes off,", REAP)
 
 
 def most_without_interrupts(bench: Bench, function: str) -> int:
@@ -193,12 +222,17 @@ def most_without_interrupts(bench: Bench, function: str) -> int:
     return most
 
 
-def test_teardown_in_slices(bench: Bench) -> None:
-    before = bench.counts()
+def large_process_that_ends(bench: Bench) -> tuple[int, int]:
     space, executor = bench.process(SPINS)
     for i in range(1, 31):  # the last entry of each table: more than a slice looks at
         bench.memory(space, DATA + i * TABLE_SPAN - PAGE)
     bench.scene.call(0, "space_exit", space)
+    return space, executor
+
+
+def test_teardown_in_slices(bench: Bench) -> None:
+    before = bench.counts()
+    space, executor = large_process_that_ends(bench)
     most = most_without_interrupts(bench, "unmap_range")
     check(
         most <= 1,
@@ -207,8 +241,11 @@ def test_teardown_in_slices(bench: Bench) -> None:
         f"{REAP}, {TEAR_DOWN}",
         "a space that is not torn down yet goes back on the list",
     )
-    bench.scene.call(0, "executor_put", executor)
-    bench.scene.call(0, "space_put", space)
+    other, its_executor = large_process_that_ends(bench)
+    check_ends_with_the_quantum(bench, "a space of several slices")
+    for thread, of in ((executor, space), (its_executor, other)):
+        bench.scene.call(0, "executor_put", thread)
+        bench.scene.call(0, "space_put", of)
     bench.long_call(0, "reap_all")
     check_counts(bench, before, f"{REAP}, {TEAR_DOWN}")
 

@@ -111,11 +111,12 @@ static void announce_awake(void) {
 /* The hart has found nothing: sleep until there is something. */
 static struct executor *sleep(void) {
     shootdown_withdraw();
+    if (this_hart()->reap_due) timer_need_tick();
     reap_all();
     info_count_pages();
     struct executor *first = take_or_announce(true);
     if (first != NULL) return first;
-    machine_wait();
+    if (!this_hart()->reap_due) machine_wait();
     announce_awake();
     interrupt_serve();
     return sleep();

@@ -88,11 +88,12 @@ void scheduler_enqueue(struct executor *executor) {
 
 static void sleep_until_somebody_waits(void) {
     do {
+        if (this_hart()->reap_due) timer_need_tick();
         reap_all();
         shootdown_withdraw();
         info_count_pages();
         change_bits(0, own_bit());
-        if (nobody_waits()) machine_wait();
+        if (nobody_waits() && !this_hart()->reap_due) machine_wait();
         change_bits(own_bit(), 0); /* awake, whoever has woken it */
         interrupt_serve();
     } while (nobody_waits());

@@ -142,12 +142,14 @@ struct executor *scheduler_next(void) {
         struct executor *first = take_first();
         if (first == NULL) {
             idled = true;
+            if (hart->reap_due) timer_need_tick();
             reap_all();
             info_count_pages();
             shootdown_withdraw();
             announce();
             announced = true;
-            if (queue_looks_empty()) machine_wait();
+            /* With something left to free there is no time to sleep. */
+            if (queue_looks_empty() && !hart->reap_due) machine_wait();
             idle_clear(idle_bit(hart));
             interrupt_serve();
             continue;

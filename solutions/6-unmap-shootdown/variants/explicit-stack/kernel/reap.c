@@ -45,7 +45,8 @@ static void go_on_with(struct space *space) {
 
 void reap_all(void) {
     struct hart *hart = this_hart();
-    for (;;) {
+    uint64_t timer_at = hart->timer_at;
+    do {
         struct space *space = hart->reap_spaces;
         if (space != NULL) {
             hart->reap_spaces = space->next;
@@ -57,5 +58,5 @@ void reap_all(void) {
             return;
         }
         interrupt_serve();
-    }
+    } while (hart->timer_at == timer_at);
 }

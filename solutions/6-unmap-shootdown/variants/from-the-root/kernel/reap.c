@@ -56,7 +56,9 @@ static void work_on_space(struct space *space) {
 
 void reap_all(void) {
     struct hart *hart = this_hart();
+    uint64_t timer_at = hart->timer_at;
     while (hart->reap_executors != NULL || hart->reap_spaces != NULL) {
+        if (hart->timer_at != timer_at) return; /* enough for now */
         for (int i = 0; i < EXECUTORS_AT_A_TIME && hart->reap_executors != NULL; i++) {
             struct executor *executor = hart->reap_executors;
             hart->reap_executors = executor->next;

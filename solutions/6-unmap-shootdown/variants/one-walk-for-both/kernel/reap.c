@@ -1,5 +1,6 @@
 /*
- * Objects without references. Executors are taken off their list all at once.
+ * Objects without references. Executors are taken off their list 32 at a time, and
+ * lie on a list of their own meanwhile.
  */
 #include "reap.h"
 #include "exit.h"
@@ -21,13 +22,22 @@ void reap_space(struct space *space) {
     hart->reap_due = 1;
 }
 
+/* Take up to 32 off the list. */
+static struct executor *take_executors(struct hart *hart) {
+    struct executor *first = hart->reap_executors, *last = first;
+    if (first == NULL) return NULL;
+    for (int i = 1; i < 32 && last->next != NULL; i++) last = last->next;
+    hart->reap_executors = last->next;
+    last->next = NULL;
+    return first;
+}
+
 static void free_executors(struct executor *list) {
-    for (int i = 1; list != NULL; i++) {
+    while (list != NULL) {
         struct executor *executor = list;
         list = executor->next;
         if (executor_terminate(executor)) executor_end(executor);
         page_free(executor);
-        if (i % 32 == 0) interrupt_serve();
     }
 }
 
@@ -49,16 +59,16 @@ static bool work_on(struct space *space) {
 
 void reap_all(void) {
     struct hart *hart = this_hart();
+    uint64_t timer_at = hart->timer_at;
     while (hart->reap_executors != NULL || hart->reap_spaces != NULL) {
-        struct executor *executors = hart->reap_executors;
-        hart->reap_executors = NULL;
-        free_executors(executors);
+        free_executors(take_executors(hart));
         struct space *space = hart->reap_spaces;
         if (space != NULL) {
             hart->reap_spaces = space->next;
             if (work_on(space)) reap_space(space);
         }
         interrupt_serve();
+        if (hart->timer_at != timer_at) break;
     }
-    hart->reap_due = 0;
+    hart->reap_due = hart->reap_executors != NULL || hart->reap_spaces != NULL;
 }
