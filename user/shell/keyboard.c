@@ -7,6 +7,7 @@
  */
 #include "keyboard.h"
 #include "call.h"
+#include "print.h"
 
 #define KEY_INTERRUPT 3 /* ctrl-C */
 #define KEYS_MAX      1024
@@ -48,8 +49,8 @@ bool keyboard_interrupted(void) {
 }
 
 bool keyboard_take_interrupt(void) {
-    bool was = interrupted;
-
+    if (!interrupted) return false;
     interrupted = false;
-    return was;
+    printf("^C\n");
+    return true;
 }

@@ -15,5 +15,5 @@ bool keyboard_take(char *key);
  * typed after it are kept. */
 bool keyboard_interrupted(void);
 
-/* The same, and take it. */
+/* The same, and take it: it is shown as ^C. */
 bool keyboard_take_interrupt(void);

@@ -93,7 +93,6 @@ void line_read(char *line) {
     for (;;) {
         keyboard_poll();
         if (keyboard_take_interrupt()) {
-            printf("^C\n");
             editor = (struct editor){.line = line};
             editor_show(&editor);
         }

@@ -31,13 +31,6 @@ static bool boot_command_read(char *command) {
     return command[0] != 0;
 }
 
-/* Was ctrl-C pressed? */
-static bool interrupted(void) {
-    if (!keyboard_take_interrupt()) return false;
-    printf("^C\n");
-    return true;
-}
-
 /* Run the commands between the semicolons, each shown as if it was typed, until
  * ctrl-C. Returns true if all succeeded; of jobs in the background, those that `wait`
  * waited for, or it would hang on how fast they are. */
@@ -52,7 +45,7 @@ static bool boot_command_run(char *command) {
         if (end != 0) *end = 0;
         printf(PROMPT "%s\n", command);
         if (!command_run_line(command)) success = false;
-        if (interrupted()) return false;
+        if (keyboard_take_interrupt()) return false;
         command = next;
     }
     return success;
@@ -71,6 +64,6 @@ int main(void) {
     for (;;) {
         line_read(line);
         command_run_line(line);
-        interrupted();
+        keyboard_take_interrupt();
     }
 }
