@@ -18,11 +18,10 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
+from stag.command_line import Parser, at_least
 from stag.errors import StagError
 from stag.grade_build import build
 from stag.grade_plan import Plan, load_plan, pristine_files
@@ -43,23 +42,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "STAG_DEPTH")
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"give a number from {least} on")
-        return int(text)
-
-    return number
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{message}. See grading/grade.py --help", file=sys.stderr)
-        sys.exit(2)
-
-
 def arguments() -> argparse.Namespace:
-    parser = Parser(prog="grade.py", description="Grade one lab.")
+    parser = Parser("grade.py", "Grade one lab.")
     parser.add_argument("--lab", type=int, help="its number")
     parser.add_argument("--test", default="", help="only tests with this in their name")
     parser.add_argument(

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from stag.command_line import Parser
 from stag.errors import StagError
 from stag.grade_process import processors
 from stag.grade_tree import Files, read_tree
@@ -51,7 +52,7 @@ OUT = Path("build/solutions")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="solutions.py", description="Test the graders.")
+    parser = Parser("solutions.py", "Test the graders.")
     parser.add_argument("--lab", type=int, help="only this lab's")
     parser.add_argument("--test", default="", help="only what has this word in its title")
     parser.add_argument("--all", action="store_true", help="all mutants")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from stag import interrupt  # noqa: I001 (first: see there)
 
-import argparse
 import json
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
+from stag.command_line import Parser
 from stag.errors import StagError
 from stag.grade_process import die_with_parent, processors
 from stag.labs import load_labs
@@ -98,7 +98,7 @@ def count_wrong(numbers: list[int], times: int, jobs: int, console: Console) -> 
 
 def main() -> int:
     interrupt.clean_up_when_killed()
-    parser = argparse.ArgumentParser(prog="steady.py", description="Grade again and again.")
+    parser = Parser("steady.py", "Grade again and again.")
     parser.add_argument("--lab", type=int, help="this lab alone")
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--busy", type=int, default=0, help="endless loops beside it")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from stag import interrupt  # noqa: I001 (first: see there)
 
-import argparse
 import gzip
 import io
 import sys
 import tarfile
 from pathlib import Path
 
+from stag.command_line import Parser
 from stag.errors import StagError
 from stag.grade_build import build
 from stag.grade_plan import load_plan, pristine_files
@@ -77,7 +77,7 @@ def submit(number: int | None, tree: Path) -> None:
 
 def main() -> int:
     interrupt.clean_up_when_killed()
-    parser = argparse.ArgumentParser(prog="submit.py", description="Pack a lab to hand it in.")
+    parser = Parser("submit.py", "Pack a lab to hand it in.")
     parser.add_argument("--lab", type=int, help="its number")
     parser.add_argument("--tree", type=Path, default=ROOT, help="where the files are")
     options = parser.parse_args()

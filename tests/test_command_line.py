@@ -126,6 +126,20 @@ def test_word_of_no_test(mark: list[str]) -> None:
     assert f"No {'quick ' * len(mark[1:])}test has 'hepl' in its name" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        *("grading/grade.py", "grading/solutions.py", "grading/steady.py", "grading/submit.py"),
+        *("tools/branches", "tools/handouts", "tools/starter"),
+    ],
+)
+def test_mistake_to_a_program_gets_one_line(program: str) -> None:
+    command = [sys.executable, program, "--nonsense"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (1, 2) and done.stdout == ""
+    assert "--help" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
 def test_interrupt_ends_with_a_word() -> None:
     program = "import stag.interrupt\nraise KeyboardInterrupt"
     done = subprocess.run(

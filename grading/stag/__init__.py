@@ -27,6 +27,7 @@ Trying every order of what harts do to each other:
 
 Grading a lab:
 
+    command_line the programs' options
     labs         what a lab consists of (labs/<n>-<name>/lab.toml)
     sources      C and assembly, taken apart into their functions
     starter      what students begin with, derived from the kernel
