@@ -53,6 +53,7 @@ CFLAGS := -march=rv64ia_zicsr_zifencei -mabi=lp64 -mcmodel=medany -ffreestanding
 LDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096
 build/kernel/%: INCLUDES := -Iinclude -Ikernel -Ikernel/riscv -Ibuild/kernel
 build/user/%: INCLUDES := -Iinclude -Iuser/lib
+# What was read stands in $@.d, and what the assembler has read in $@.read.
 COMPILE = $(CC) $(CFLAGS) $(INCLUDES) -MD -MP -MT $@ -MF $@.d -Wa,--MD,$@.read
 
 objects = $(patsubst %,build/%.o,$(basename $1))

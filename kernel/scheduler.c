@@ -23,9 +23,10 @@
  * sends the one interrupt.
  *
  * Who has looked, or has woken, clears its own bit at once: what it does next may
- * take long, and an interrupt for one that sleeps would be spent on it. Between,
- * that may have happened, so with its executor in hand it looks once more. Until it
- * sets the bit again nobody counts on it, and then it looks after that.
+ * take long, and an interrupt for one that sleeps would be spent on it. One may have
+ * been spent before that: so, when it has taken an executor, it looks at the queue
+ * once more, and wakes another. It misses none while the bit is clear: it sets the
+ * bit, and looks after that, before it sleeps.
  */
 #include "scheduler.h"
 #include "compiler.h"

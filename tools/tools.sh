@@ -83,9 +83,9 @@ at_least() {
     [ -n "$1" ] && [ "$(printf '%s\n%s\n' "$2" "$1" | sort -t. -k1,1n -k2,2n | sed -n 1p)" = "$2" ]
 }
 
-# wrongly_named PURPOSE: what is wrong with a tool that was named, which no package
-# mends: it is not there, or is a Python without the modules. Nothing if all is
-# well.
+# wrongly_named PURPOSE: what is wrong with a tool that was named, and so is not
+# looked for: it is not there, or is a Python without the modules. Nothing if all
+# is well.
 wrongly_named() {
     for tool in ${CROSS:+"CROSS=$CROSS"} ${GDB:+"GDB=$GDB"} ${QEMU:+"QEMU=$QEMU"} \
         ${PYTHON:+"PYTHON=$PYTHON"}; do

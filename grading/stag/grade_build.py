@@ -12,8 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from elftools.elf.elffile import ELFFile
-
 from .errors import InfrastructureError, StagError
 from .grade_process import crowding, own_group
 from .grade_symbols import GradedSymbols
@@ -72,9 +70,14 @@ def build(tree: Path, jobs: int) -> Path:
         raise BadSubmission(f"it does not build:\n{first_errors(text)}")
     _check_reads(tree)
     kernel = tree / "build" / "kernel.elf"
-    _check_size(kernel)
+    symbols = GradedSymbols(kernel)
+    size = sum(segment.size for segment in symbols.segments)
+    if size > IMAGE_MAX:
+        raise BadSubmission(
+            f"the kernel takes {size >> 20} MiB of memory: at most {IMAGE_MAX >> 20} are there"
+        )
     try:
-        GradedSymbols(kernel).check()
+        symbols.check()
     except StagError as error:
         raise BadSubmission(str(error)) from None
     return kernel
@@ -98,16 +101,6 @@ def _check_reads(tree: Path) -> None:
                 read = os.path.realpath(tree / word.rstrip(":"))
                 if not read.startswith(allowed) and not temporary.fullmatch(read):
                     raise BadSubmission(f"{name} reads a file outside of the tree: {word}")
-
-
-def _check_size(kernel: Path) -> None:
-    with kernel.open("rb") as file:
-        segments = [s for s in ELFFile(file).iter_segments() if s["p_type"] == "PT_LOAD"]
-        size = sum(segment["p_memsz"] for segment in segments)
-    if size > IMAGE_MAX:
-        raise BadSubmission(
-            f"the kernel takes {size >> 20} MiB of memory: at most {IMAGE_MAX >> 20} are there"
-        )
 
 
 def _wait(make: subprocess.Popen[bytes]) -> None:

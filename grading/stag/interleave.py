@@ -180,9 +180,8 @@ def count_operations(config: MachineConfig, program: Symbols) -> dict[str, int]:
     """Boot a machine with two harts, start the program, and count each operation
     that it names: the smallest count of each.
 
-    The shell looks by the clock after a program that runs. That it sleeps through
-    all of it a second is made endless, in the info page; the program has to give
-    it time to go to sleep.
+    The shell looks after a program that runs, by the clock: so its milliseconds are
+    made endless, in the info page. The program has to give it time to go to sleep.
 
     Which hart takes the program up is luck, and a hart's number counts: loops
     over harts come to it sooner or later. So it has to begin on hart 0."""

@@ -224,22 +224,21 @@ def as_data(grade: Grade) -> dict[str, object]:
 def as_junit(grade: Grade) -> bytes:
     """JUnit's XML, as build servers read it."""
     count = {o: sum(r.outcome == o for r in grade.results) for o in STYLES}
-    counts = {
-        "tests": str(len(grade.results)),
-        "failures": str(count["fail"]),
-        "errors": str(count["error"]),
-        "skipped": str(count["blocked"]),
-    }
     # What keeps all tests from being run must not look like a success.
-    build = [("failure", grade.rejected), ("error", grade.broken)]
-    for tag, text in build:
-        counts["tests"] = str(int(counts["tests"]) + bool(text))
-        counts[f"{tag}s"] = str(int(counts[f"{tag}s"]) + bool(text))
-    suite = ElementTree.Element("testsuite", name=f"lab{grade.lab.number}", **counts)
-    for tag, text in build:
-        if text:
-            case = ElementTree.SubElement(suite, "testcase", classname="build", name="build")
-            ElementTree.SubElement(case, tag, message=text.splitlines()[0]).text = text
+    build = {"failure": grade.rejected, "error": grade.broken}
+    build = {tag: text for tag, text in build.items() if text}
+    counts = {
+        "tests": len(grade.results) + len(build),
+        "failures": count["fail"] + ("failure" in build),
+        "errors": count["error"] + ("error" in build),
+        "skipped": count["blocked"],
+    }
+    suite = ElementTree.Element("testsuite", name=f"lab{grade.lab.number}")
+    for key, number in counts.items():
+        suite.set(key, str(number))
+    for tag, text in build.items():
+        case = ElementTree.SubElement(suite, "testcase", classname="build", name="build")
+        ElementTree.SubElement(case, tag, message=text.splitlines()[0]).text = text
     for result in grade.results:
         where = f"exercise{result.test.exercise}"
         case = ElementTree.SubElement(suite, "testcase", classname=where, name=result.test.name)
