@@ -41,9 +41,20 @@ static inline int64_t call_any(uint64_t number, uint64_t first, uint64_t second,
     return (int64_t)a0;
 }
 
+/* The same for the many that take two arguments or fewer, and change none: the
+ * others' registers need not be loaded. */
+static inline int64_t call_two(uint64_t number, uint64_t first, uint64_t second) {
+    register uint64_t a0 __asm__("a0") = first;
+    register uint64_t a1 __asm__("a1") = second;
+    register uint64_t a7 __asm__("a7") = number;
+
+    __asm__ volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a7) : "memory");
+    return (int64_t)a0;
+}
+
 /* Give up the hart to whoever is queued. Returns 0. */
 static inline int64_t yield(void) {
-    return call_any(CALL_YIELD, 0, 0, 0, 0, 0, 0);
+    return call_two(CALL_YIELD, 0, 0);
 }
 
 /*
@@ -51,7 +62,7 @@ static inline int64_t yield(void) {
  * with inspect. With the last started executor of a space the process ends.
  */
 __attribute__((noreturn)) static inline void terminate(uint64_t status) {
-    call_any(CALL_TERMINATE, status, 0, 0, 0, 0, 0);
+    call_two(CALL_TERMINATE, status, 0);
     __builtin_unreachable();
 }
 
@@ -92,20 +103,20 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages) {
 /* Make an empty address space; its handle appears at `va`, which must be free.
  * Errors: -EINVAL, -EEXIST, -ENOMEM. */
 [[nodiscard]] static inline int64_t create_space(uint64_t va) {
-    return call_any(CALL_CREATE_SPACE, va, 0, 0, 0, 0, 0);
+    return call_two(CALL_CREATE_SPACE, va, 0);
 }
 
 /* Make a stopped executor in `space`, registers zero; its handle appears at
  * `va` of the caller. Errors: -EINVAL, -EBADF, -EEXIST, -ENOMEM, -ESRCH. */
 [[nodiscard]] static inline int64_t create_executor(uint64_t space, uint64_t va) {
-    return call_any(CALL_CREATE_EXECUTOR, space, va, 0, 0, 0, 0);
+    return call_two(CALL_CREATE_EXECUTOR, space, va);
 }
 
 /*
  * Let a stopped executor run from `pc` with stack pointer `sp` and `argument`
  * in a0; other registers stay as they are (zero in a new one). Waits while a hart
  * is just leaving it.
- * Errors: -EBADF, -EBUSY (it is not stopped), -ESRCH (it has ended).
+ * Errors: -EBADF, -EBUSY (it is not stopped, or is queued yet), -ESRCH (it has ended).
  */
 [[nodiscard]] static inline int64_t start(uint64_t executor, uint64_t pc, uint64_t sp,
                                           uint64_t argument) {
@@ -116,34 +127,34 @@ static inline int64_t unmap(uint64_t space, uint64_t va, uint64_t pages) {
  * instruction that faulted. Errors: -EBADF, -EINVAL (it was never started),
  * -EBUSY, -ESRCH. */
 [[nodiscard]] static inline int64_t resume(uint64_t executor) {
-    return call_any(CALL_RESUME, executor, 0, 0, 0, 0, 0);
+    return call_two(CALL_RESUME, executor, 0);
 }
 
 /* Stop an executor. It may run on for a moment: inspect tells when it has
  * come to rest. Errors: -EBADF, -ESRCH. */
 static inline int64_t stop(uint64_t executor) {
-    return call_any(CALL_STOP, executor, 0, 0, 0, 0, 0);
+    return call_two(CALL_STOP, executor, 0);
 }
 
 /* End the process of `space`: all its executors end, all its memory is given
  * back. With SPACE_OWN it does not return.
  * Errors: -EBADF, -ESRCH (it has ended already). */
 static inline int64_t destroy(uint64_t space) {
-    return call_any(CALL_DESTROY, space, 0, 0, 0, 0, 0);
+    return call_two(CALL_DESTROY, space, 0);
 }
 
 /* Tell `supervisor` (another executor, or 0 for nobody) of the faults and the
  * end of `executor`, by EVENT_CHILD. A fault without a living supervisor ends
  * the process. Errors: -EBADF, -EINVAL, -ESRCH. */
 static inline int64_t supervise(uint64_t executor, uint64_t supervisor) {
-    return call_any(CALL_SUPERVISE, executor, supervisor, 0, 0, 0, 0);
+    return call_two(CALL_SUPERVISE, executor, supervisor);
 }
 
 /* Read an executor's state, registers, fault and status; it may have ended. Waits
  * while a hart is just leaving it.
  * Errors: -EBADF, -EFAULT. */
 [[nodiscard]] static inline int64_t inspect(uint64_t executor, struct executor_info *info) {
-    return call_any(CALL_INSPECT, executor, (uint64_t)info, 0, 0, 0, 0);
+    return call_two(CALL_INSPECT, executor, (uint64_t)info);
 }
 
 /*
@@ -153,7 +164,7 @@ static inline int64_t supervise(uint64_t executor, uint64_t supervisor) {
  * `deadline`), -EINVAL.
  */
 static inline int64_t park(uint64_t mask, uint64_t deadline) {
-    return call_any(CALL_PARK, mask, deadline, 0, 0, 0, 0);
+    return call_two(CALL_PARK, mask, deadline);
 }
 
 /*
@@ -190,13 +201,13 @@ static inline int64_t park_and_swap(uint32_t *word, uint32_t value, uint64_t dea
 /* Set pending events of an executor and wake it if it waits for one of them.
  * Returns 0, even if it has ended. Errors: -EBADF, -EINVAL. */
 static inline int64_t unpark(uint64_t executor, uint64_t events) {
-    return call_any(CALL_UNPARK, executor, events, 0, 0, 0, 0);
+    return call_two(CALL_UNPARK, executor, events);
 }
 
 /* Write up to CONSOLE_WRITE_MAX bytes. Returns how many were written.
  * Errors: -EINVAL, -EFAULT. */
 static inline int64_t console_write(const void *buffer, uint64_t length) {
-    return call_any(CALL_CONSOLE_WRITE, (uint64_t)buffer, length, 0, 0, 0, 0);
+    return call_two(CALL_CONSOLE_WRITE, (uint64_t)buffer, length);
 }
 
 /*
@@ -205,5 +216,5 @@ static inline int64_t console_write(const void *buffer, uint64_t length) {
  * console_read gets at the next key. Errors: -EAGAIN, -EINVAL, -EFAULT.
  */
 [[nodiscard]] static inline int64_t console_read(void *buffer, uint64_t length) {
-    return call_any(CALL_CONSOLE_READ, (uint64_t)buffer, length, 0, 0, 0, 0);
+    return call_two(CALL_CONSOLE_READ, (uint64_t)buffer, length);
 }
