@@ -2,8 +2,8 @@
  * In and out of user mode.
  *
  * In user mode the executor's registers are in the registers, and sscratch
- * holds this hart's kernel satp. In the kernel sscratch is 0, and a trap is a
- * bug.
+ * holds this hart's kernel satp. In the kernel sscratch is 0, but for the last
+ * steps of enter_user, which can't trap; and a trap is a bug.
  *
  * The user table maps the kernel image, so this code runs under either table;
  * hart page and executor page are mapped in the kernel's only.
@@ -44,33 +44,33 @@
     csrr    t0, sepc
     csrr    a1, scause
     li      t1, TRAP_CAUSE_CALL
-    bne     a1, t1, 1f
+    bne     a1, t1, 5f
     addi    t0, t0, 4                   # the call returns past its ecall
     sd      t0, EXECUTOR_PC(a0)
     call    call_dispatch               # executor -> executor to resume
-    j       2f
 1:
-    sd      t0, EXECUTOR_PC(a0)
-    call    trap                        # executor, cause -> executor to resume
-2:
     ld      t0, HART_REAP_DUE(tp)
     bnez    t0, 6f                      # that comes first
-3:
+2:
     ld      t0, HART_PUBLISHED(tp)
     ld      t1, EXECUTOR_SPACE(a0)
-    beq     t0, t1, 4f                  # not withdrawn since it published here
+    beq     t0, t1, 3f                  # not withdrawn since it published here
     call    shootdown_publish           # executor -> executor
-4:
+3:
     ld      t0, HART_SWITCHED(tp)
-    beqz    t0, 5f                      # never let go: C has kept s0 … s11
+    beqz    t0, 4f                      # never let go: C has kept s0 … s11
     sd      zero, HART_SWITCHED(tp)
     sc.d    zero, zero, (tp)            # the last one's reservation ends
     restore_kept
-5:
+4:
     enter_user \flush
-6:                                      # behind the sret, out of the way
+5:                                      # behind the sret, out of the way
+    sd      t0, EXECUTOR_PC(a0)
+    call    trap                        # executor, cause -> executor to resume
+    j       1b
+6:
     call    trap_reap                   # executor -> executor to resume
-    j       3b
+    j       2b
     .endm
 
 /* The registers that a C function keeps for its caller. */
@@ -85,14 +85,13 @@
     .macro  enter_user flush
     ld      t0, EXECUTOR_PC(a0)
     csrw    sepc, t0
-    ld      t0, EXECUTOR_SATP(a0)
-    csrw    sscratch, t0
     .irp    n, 1,2,3,4,6,7,11,12,13,14,15,16,17,28,29,30,31
     ld      x\n, X(\n)(a0)
     .endr
     ld      t0, X(5)(a0)
+    csrw    sscratch, t0                # sscratch = user's t0
+    ld      t0, EXECUTOR_SATP(a0)
     ld      a0, X(10)(a0)
-    csrrw   t0, sscratch, t0            # t0 = user satp,   sscratch = user's t0
     csrrw   t0, satp, t0                # t0 = kernel satp, user table installed
     csrrw   t0, sscratch, t0            # t0 = user's t0,   sscratch = kernel satp
     \flush
