@@ -3,13 +3,10 @@
  */
 #pragma once
 
-/* A function on a hot path that calls nothing but what is inlined, or only as
- * its last step: it needs no frame. A backtrace from below it skips its caller. */
+/* A function on a hot path, without a frame pointer: most of these call nothing but
+ * what is inlined, or only as their last step, and need no frame at all. A backtrace
+ * from below it skips its caller, or ends there. */
 #define LEAF __attribute__((optimize("omit-frame-pointer")))
-
-/* A function on a hot path that has what it calls inlined: one frame in place of
- * several. */
-#define FLAT __attribute__((flatten))
 
 /*
  * The order of a compare-and-swap that must release what was written before.

@@ -25,9 +25,9 @@ struct global {
     /* Under sched_mcs_lock; sched_head may be peeked at without. */
     struct executor *sched_head;
     struct executor *sched_tail;
-    uint8_t line_3[0x200 - 16];
+    uint8_t line_3[0x100 - 16];
 
-    uint64_t idle_harts; /* bit i: hart i may sleep (scheduler.h) */
+    uint64_t idle_harts; /* bit i: hart i may sleep (scheduler.h); an immediate reaches it */
     uint8_t line_4[0x200 - 8];
 
     uint64_t panicking; /* a hart panics: all others stop */

@@ -47,13 +47,12 @@ LEAF void mcs_lock_acquire(struct hart **lock) {
 
 LEAF void mcs_lock_release(struct hart **lock) {
     lock_rank_leave(LOCK_SCHEDULER);
-    struct hart *self = this_hart();
-    struct hart *next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE);
+    struct hart *next = __atomic_load_n(&this_hart()->mcs_lock_next, __ATOMIC_ACQUIRE);
     if (next == NULL) {
         /* Nobody behind us, unless one comes just now. */
-        struct hart *expected = self->self;
+        struct hart *expected = this_hart()->self;
         if (__atomic_compare_exchange_n(lock, &expected, NULL, false, CAS_ORDER, CAS_ORDER)) return;
-        while ((next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE)) == NULL)
+        while ((next = __atomic_load_n(&this_hart()->mcs_lock_next, __ATOMIC_ACQUIRE)) == NULL)
             machine_relax();
     }
     __atomic_store_n(&next->mcs_lock_held, 0, __ATOMIC_RELEASE);

@@ -43,19 +43,17 @@
 #include "timer.h"
 
 static void queue_push(struct executor *executor) {
-    struct global *g = global();
     executor->next = NULL;
-    if (g->sched_head == NULL)
-        __atomic_store_n(&g->sched_head, executor, __ATOMIC_RELAXED);
+    if (global()->sched_head == NULL)
+        __atomic_store_n(&global()->sched_head, executor, __ATOMIC_RELAXED);
     else
-        g->sched_tail->next = executor;
-    g->sched_tail = executor;
+        global()->sched_tail->next = executor;
+    global()->sched_tail = executor;
 }
 
 static struct executor *queue_pop(void) {
-    struct global *g = global();
-    struct executor *executor = g->sched_head;
-    if (executor != NULL) __atomic_store_n(&g->sched_head, executor->next, __ATOMIC_RELAXED);
+    struct executor *executor = global()->sched_head;
+    if (executor != NULL) __atomic_store_n(&global()->sched_head, executor->next, __ATOMIC_RELAXED);
     return executor;
 }
 
@@ -88,7 +86,6 @@ void scheduler_enqueue(struct executor *executor) {
 /* Sleep until the queue may have something. Out of line: scheduler_next would
  * save registers for it on every switch. */
 __attribute__((cold, noinline)) static void idle(void) {
-    uint64_t *idle_harts = &global()->idle_harts;
     uint64_t bit = 1ul << this_hart()->index;
     shootdown_withdraw(); /* interrupts are served here, too */
     for (;;) {
@@ -97,12 +94,12 @@ __attribute__((cold, noinline)) static void idle(void) {
             reap_all();
         }
         info_count_pages();
-        __atomic_fetch_or(idle_harts, bit, __ATOMIC_RELAXED);
+        __atomic_fetch_or(&global()->idle_harts, bit, __ATOMIC_RELAXED);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         bool work = !queue_empty();
         if (!work && !this_hart()->reap_due) machine_wait();
         /* Before we serve and reap, which takes long. */
-        __atomic_fetch_and(idle_harts, ~bit, __ATOMIC_RELAXED);
+        __atomic_fetch_and(&global()->idle_harts, ~bit, __ATOMIC_RELAXED);
         if (work) break;
         interrupt_serve();
     }
@@ -114,11 +111,10 @@ __attribute__((cold, noinline)) static void idle(void) {
 static inline bool dispatch(struct executor *executor) {
     /* Before the change that shows it: whoever finds EXECUTING set and wants
      * to interrupt finds the hart. Only we have it, off the queue. */
-    struct hart *hart = this_hart();
-    __atomic_store_n(&executor->hart, hart->self, __ATOMIC_RELAXED);
+    __atomic_store_n(&executor->hart, this_hart()->self, __ATOMIC_RELAXED);
     uint64_t seen = state_exchange_held(executor);
-    hart->executor = executor;
-    hart->switched = 1;
+    this_hart()->executor = executor;
+    this_hart()->switched = 1;
     if (UNLIKELY(!state_runnable(seen))) return !scheduler_release(executor);
     if (seen & STATE_REASON) park_finish(executor);
     return true;
@@ -134,14 +130,14 @@ struct executor *scheduler_next(void) {
         /* When we looked for the last time our bit was set: an interrupt meant
          * for one that sleeps may have been spent on us. */
         if (slept && !queue_empty()) wake_one_idle();
-        if (executor != NULL && dispatch(executor)) return executor;
+        if (LIKELY(executor != NULL && dispatch(executor))) return executor;
         shootdown_withdraw(); /* many may be let go one by one */
     }
 }
 
 struct executor *scheduler_yield(struct executor *self) {
     if (queue_empty()) return self;
-    if (!state_runnable(state_load(self))) return scheduler_leave(self);
+    /* Runnable or not: if not, who takes it off the queue lets go of it. */
     state_exchange_held(self);
     mcs_lock_acquire(&global()->sched_mcs_lock);
     queue_push(self);
@@ -165,6 +161,6 @@ bool scheduler_release(struct executor *self) {
     return true;
 }
 
-FLAT struct executor *scheduler_leave(struct executor *self) {
+struct executor *scheduler_leave(struct executor *self) {
     return scheduler_release(self) ? scheduler_next() : self;
 }

@@ -199,7 +199,8 @@ MUTATIONS = [
     Mutation(
         "the MCS lock's last holder waits for nobody",
         "mcs_lock.c",
-        "        while ((next = __atomic_load_n(&self->mcs_lock_next, __ATOMIC_ACQUIRE)) == NULL)\n"
+        "        while ((next = __atomic_load_n(&this_hart()->mcs_lock_next, __ATOMIC_ACQUIRE)) =="
+        " NULL)\n"
         "            machine_relax();\n",
         "        return;\n",
     ),
@@ -276,7 +277,7 @@ MUTATIONS = [
     Mutation(
         "nobody is told that a hart has switched",
         "scheduler.c",
-        "    hart->switched = 1;\n",
+        "    this_hart()->switched = 1;\n",
         "",
     ),
     Mutation(
