@@ -23,12 +23,9 @@
 #include "timer.h"
 #include "trap.h"
 
-/* Called by, or calling, entry.S. */
-void boot_main(uint64_t hart_id, uint64_t tree_address);
-void boot_trapped(uint64_t cause, uint64_t pc, uint64_t address);
+/* entry.S. It calls boot_main, hart_main and boot_trapped. */
 void _start(void);
 void hart_enter(uint64_t kernel_satp);
-void hart_main(void);
 
 struct global global_page __attribute__((aligned(PAGE_SIZE)));
 struct hart *harts[HARTS_MAX];
@@ -94,13 +91,12 @@ void boot_main(uint64_t hart_id, uint64_t tree_address) {
     if (tree_address == 0 || tree_address % 8 != 0)
         stop("devicetree: the firmware gave none (its address is 0x%lx)", tree_address);
     devicetree_read((const void *)(BOOT_TREE_MAP + tree_address % (1ul << 30)), hart_id);
-    const struct machine_description *machine = &machine_description;
-    hart_count = machine->hart_count;
-    linear_offset = LINEAR_MAP - round_down(machine->ram[0].start, 1ul << 30);
-    boot_table_add_linear(machine->ram, machine->ram_count);
+    hart_count = machine_description.hart_count;
+    linear_offset = LINEAR_MAP - round_down(machine_description.ram[0].start, 1ul << 30);
+    boot_table_add_linear(machine_description.ram, machine_description.ram_count);
     find_banks();
     page_alloc_init();
-    kernel_table_init(machine->sv48);
+    kernel_table_init(machine_description.sv48);
     timer_init();
     info_init();
     make_harts();

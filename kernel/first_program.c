@@ -63,8 +63,7 @@ static user_t load(struct space *space) {
         elf->segment_size != sizeof(struct elf_segment) || elf->segments_offset > size ||
         elf->segment_count > (size - elf->segments_offset) / sizeof(struct elf_segment))
         stop("first program: not an ELF file for this machine");
-    const struct elf_segment *segments =
-        (const struct elf_segment *)(first_program_elf + elf->segments_offset);
+    const struct elf_segment *segments = (const void *)(first_program_elf + elf->segments_offset);
     for (uint16_t i = 0; i < elf->segment_count; i++) {
         if (segments[i].type == ELF_LOAD && segments[i].memory_size != 0)
             load_segment(space, &segments[i]);

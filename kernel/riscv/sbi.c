@@ -5,9 +5,9 @@
  */
 #include "riscv/sbi.h"
 
-/* Extensions. */
+/* Extensions, and a function. */
 enum { SBI_LEGACY_PUT = 0x01, SBI_TIME = 0x54494d45, SBI_IPI = 0x735049, SBI_HSM = 0x48534d };
-enum { SBI_RESET = 0x53525354, SBI_DEBUG_CONSOLE = 0x4442434e };
+enum { SBI_RESET = 0x53525354, SBI_DEBUG_CONSOLE = 0x4442434e, SBI_WRITE_BYTE = 2 };
 
 /* Returns 0 or a negative error. */
 static int64_t sbi_call(uint64_t extension, uint64_t function, uint64_t arg0, uint64_t arg1) {
@@ -20,8 +20,7 @@ static int64_t sbi_call(uint64_t extension, uint64_t function, uint64_t arg0, ui
 }
 
 void sbi_put(char c) {
-    enum { WRITE_BYTE = 2 };
-    if (sbi_call(SBI_DEBUG_CONSOLE, WRITE_BYTE, (uint8_t)c, 0) != 0)
+    if (sbi_call(SBI_DEBUG_CONSOLE, SBI_WRITE_BYTE, (uint8_t)c, 0) != 0)
         sbi_call(SBI_LEGACY_PUT, 0, (uint8_t)c, 0);
 }
 
