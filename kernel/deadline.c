@@ -83,10 +83,13 @@ void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequ
     timer_no_later(deadline);
 }
 
+/* Here, and not in heap_remove, the deadline is forgotten: deadline_expire takes out
+ * what another hart may hold, and that reads it without the lock. */
 void deadline_take_out(struct executor *executor) {
     lock_acquire(&deadline_lock, LOCK_DEADLINES);
     bool inside = executor->heap_rank != 0;
     if (inside) heap_remove(executor);
+    executor->deadline = DEADLINE_NONE;
     lock_release(&deadline_lock, LOCK_DEADLINES);
     if (inside) executor_put(executor);
 }

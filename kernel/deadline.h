@@ -15,7 +15,7 @@
  * of one in the heap executor->deadline never is. */
 void deadline_insert(struct executor *executor, uint64_t deadline, uint64_t sequence);
 
-/* Take an executor out, if it is in. */
+/* Take an executor out, if it is in. From then on it has no deadline. */
 void deadline_take_out(struct executor *executor);
 
 /* The same, without the lock for one that has no deadline. The caller holds

@@ -14,8 +14,7 @@
  *   status                 whoever holds EXECUTING, atomically
  *   space_next, space_previous  under the space's lock
  *   heap links             under the deadlines lock
- *   deadline               whoever holds EXECUTING, under that lock when it
- *                          goes into the heap
+ *   deadline               whoever holds EXECUTING, or ends it, under that lock
  *
  * References: one for each handle, for its place in the run queue or its
  * execution (one between them: QUEUED and EXECUTING hand it over), its place

@@ -1,9 +1,10 @@
 /*
  * Park and unpark.
  *
- * A park is announced by setting PARKED in the state word while the executor
- * still holds its hart (EXECUTING), and ends when PARKED is cleared. Between,
- * the hart may let go of it (scheduler_release) or not get so far.
+ * A park is announced by setting PARKED in the state word, and ends when PARKED
+ * is cleared. The hart lets go of the executor (clears EXECUTING) in the step that
+ * announces; or later, by scheduler_release, if a deadline or a word is still to be
+ * seen to: then the park may end before that, and the executor keeps its hart.
  *
  * No wake-up is lost: events stay pending in the same word that holds PARKED.
  * An unpark that comes before the announcement is found by the very step that
@@ -34,6 +35,7 @@
 #include "deadline.h"
 #include "handle.h"
 #include "machine.h"
+#include "reap.h"
 #include "scheduler.h"
 #include "space.h"
 #include "state.h"
@@ -53,7 +55,7 @@ static inline bool post(struct executor *executor, uint32_t events) {
             if (state_needs_queue(next)) next |= STATE_QUEUED;
         }
     } while (!state_change(executor, &seen, next));
-    if (!(next & ~seen & STATE_QUEUED)) return false;
+    if (!((next ^ seen) & STATE_QUEUED)) return false;
     executor_get(executor);
     return true;
 }
@@ -70,12 +72,12 @@ bool park_timeout(struct executor *executor, uint64_t sequence) {
         next = (seen & ~STATE_PARKED) | STATE_REASON_TIMEOUT;
         if (state_needs_queue(next)) next |= STATE_QUEUED;
     } while (!state_change(executor, &seen, next));
-    return (next & ~seen & STATE_QUEUED) != 0;
+    return ((next ^ seen) & STATE_QUEUED) != 0;
 }
 
 LEAF void park_finish(struct executor *executor) {
-    uint64_t seen = state_load(executor);
-    uint64_t mask = (seen & STATE_REASON) == STATE_REASON_EVENT ? executor->wait_mask : 0;
+    uint64_t seen = __atomic_load_n(&executor->state, __ATOMIC_RELAXED);
+    uint64_t mask = seen & STATE_REASON_EVENT ? executor->wait_mask : 0;
     uint64_t taken = seen >> STATE_EVENTS_SHIFT & mask;
     /* Nobody else takes events, or changes the reason. One that is sent again
      * meanwhile is taken with the first. */
@@ -85,22 +87,22 @@ LEAF void park_finish(struct executor *executor) {
 }
 
 /*
- * Announce that `self`, which runs here, sleeps until an event of `mask`, or,
- * if one is pending already, take it. Returns the events taken, 0 if parked.
+ * Announce that `self`, which runs here, sleeps until an event of `mask`, and clear
+ * EXECUTING in the same step if `let_go`; or, if an event is pending already, take it.
+ * Returns the events taken, 0 if parked. *seen: the word as it was.
  */
-static inline uint64_t announce(struct executor *self, uint32_t mask) {
+static inline uint64_t announce(struct executor *self, uint32_t mask, bool let_go, uint64_t *seen) {
     __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
-    self->deadline = DEADLINE_NONE;
-    uint64_t seen = state_load(self);
+    *seen = __atomic_load_n(&self->state, __ATOMIC_RELAXED);
     uint64_t taken, next;
     do {
-        taken = seen >> STATE_EVENTS_SHIFT & mask;
-        next = seen & ~(taken << STATE_EVENTS_SHIFT);
-        /* No reason is set while it runs. The sequence number ends the lower half,
-         * and wraps there. */
-        if (taken == 0)
-            next = (seen >> 32 << 32) | (uint32_t)(seen + STATE_SEQUENCE_ONE) | STATE_PARKED;
-    } while (!state_change(self, &seen, next));
+        taken = *seen >> STATE_EVENTS_SHIFT & mask;
+        /* While it runs it is EXECUTING, not PARKED, and has no reason. */
+        next = *seen + STATE_SEQUENCE_ONE + STATE_PARKED - (let_go ? STATE_EXECUTING : 0);
+        /* The sequence number ends the lower half, and wraps there. */
+        if (UNLIKELY((uint32_t)next < STATE_SEQUENCE_ONE)) next -= 1ul << 32;
+        if (UNLIKELY(taken != 0)) next = *seen & ~(taken << STATE_EVENTS_SHIFT);
+    } while (!state_change(self, seen, next));
     return taken;
 }
 
@@ -116,15 +118,33 @@ static struct executor *sleep(struct executor *self, uint64_t deadline) {
     return scheduler_leave(self);
 }
 
+/* park with a deadline. Out of line, as park_end is, so that call_park needs no
+ * frame. */
+__attribute__((noinline)) static struct executor *park_until(struct executor *self) {
+    uint64_t seen, taken = announce(self, (uint32_t)self->x[REG_A0], false, &seen);
+    return taken != 0 ? call_result(self, (int64_t)taken) : sleep(self, self->x[REG_A1]);
+}
+
+/* The rest of a park of one that was to end: rule 5 of state.h. */
+__attribute__((cold, noinline)) static struct executor *park_end(struct executor *self) {
+    executor_end(self);
+    executor_put(self);
+    return scheduler_next();
+}
+
 /* park(mask, deadline): sleep until one of the events in mask is pending.
  * Takes those events and returns them; -ETIMEDOUT, -EINVAL. */
 LEAF struct executor *call_park(struct executor *self) {
-    uint64_t mask = self->x[REG_A0], deadline = self->x[REG_A1];
+    uint64_t mask = self->x[REG_A0], seen;
     if (mask == 0 || mask >> 32 != 0) return call_result(self, -EINVAL);
-    uint64_t taken = announce(self, (uint32_t)mask);
+    if (self->x[REG_A1] != DEADLINE_NONE) return park_until(self);
+    uint64_t taken = announce(self, (uint32_t)mask, true, &seen);
     if (taken != 0) return call_result(self, (int64_t)taken);
-    /* By itself, so that what most parks do needs no frame. */
-    return deadline == DEADLINE_NONE ? scheduler_leave(self) : sleep(self, deadline);
+    /* What scheduler_release does when it has let go. */
+    this_hart()->executor = NULL;
+    if (UNLIKELY(seen & STATE_TERMINATED)) return park_end(self);
+    if (UNLIKELY(reference_put(&self->references))) reap_executor(self);
+    return scheduler_next();
 }
 
 /* What park_if and, with `swap`, park_and_swap have in common: announce the park
@@ -140,7 +160,7 @@ static inline struct executor *park_on_word(struct executor *self, bool swap) {
         lock_release(&self->space->lock, LOCK_SPACE);
         return call_result(self, -EFAULT);
     }
-    uint64_t taken = announce(self, EVENT_WAKE);
+    uint64_t seen, taken = announce(self, EVENT_WAKE, false, &seen);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     uint32_t value = swap ? __atomic_exchange_n(word, operand, __ATOMIC_ACQ_REL)
                           : __atomic_load_n(word, __ATOMIC_RELAXED);
@@ -148,7 +168,7 @@ static inline struct executor *park_on_word(struct executor *self, bool swap) {
     if (swap) self->x[REG_A1] = value;
     if (taken != 0) return call_result(self, (int64_t)taken);
     if (swap || value == operand) return sleep(self, self->x[REG_A2]);
-    uint64_t seen = state_load(self);
+    seen = state_load(self);
     do {
         if (!(seen & STATE_PARKED)) return scheduler_leave(self); /* the event has won */
     } while (!state_change(self, &seen, seen & ~STATE_PARKED));
@@ -179,8 +199,8 @@ __attribute__((noinline)) static struct executor *unpark_look_up(struct executor
 }
 
 /* unpark that has ended a park. */
-__attribute__((noinline)) static struct executor *unpark_queue(struct executor *self,
-                                                               struct executor *woken) {
+LEAF __attribute__((noinline)) static struct executor *unpark_queue(struct executor *self,
+                                                                    struct executor *woken) {
     scheduler_enqueue(woken);
     return call_result(self, 0);
 }
@@ -225,7 +245,7 @@ int executor_resume(struct executor *executor) {
     } while (error == 0 && !state_change(executor, &seen, next));
     if (error == 0) executor->fault_cause = FAULT_NONE;
     lock_release(&executor->lock, LOCK_EXECUTOR);
-    if (error == 0 && (next & ~seen & STATE_QUEUED)) {
+    if (error == 0 && ((next ^ seen) & STATE_QUEUED)) {
         executor_get(executor);
         scheduler_enqueue(executor);
     }

@@ -45,5 +45,6 @@ struct executor *scheduler_yield(struct executor *self);
  */
 bool scheduler_release(struct executor *self);
 
-/* scheduler_release, then who runs now. */
+/* scheduler_release, then who runs now. (call_park, if it has no deadline, lets go
+ * of `self` itself, in the step that parks it, and then calls scheduler_next.) */
 struct executor *scheduler_leave(struct executor *self);

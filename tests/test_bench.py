@@ -7,8 +7,8 @@ import pytest
 
 # Goals that the kernel does not meet, and what it must not exceed meanwhile.
 MISSED = {
-    "block_wake": 1000,
-    "executor_life": 2960,
+    "block_wake": 880,
+    "executor_life": 2860,
 }
 
 # Of operations between two harts, which have no goals.

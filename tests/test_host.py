@@ -222,8 +222,10 @@ MUTATIONS = [
         "deadline.c",
         "    lock_acquire(&deadline_lock, LOCK_DEADLINES);\n"
         "    bool inside = executor->heap_rank != 0;\n    if (inside) heap_remove(executor);\n"
+        "    executor->deadline = DEADLINE_NONE;\n"
         "    lock_release(&deadline_lock, LOCK_DEADLINES);\n",
-        "    bool inside = executor->heap_rank != 0;\n    if (inside) heap_remove(executor);\n",
+        "    bool inside = executor->heap_rank != 0;\n    if (inside) heap_remove(executor);\n"
+        "    executor->deadline = DEADLINE_NONE;\n",
         "thread",
     ),
     Mutation(

@@ -278,7 +278,7 @@ def test_two_wakers(scene) -> None:
 def test_registers_left_to_the_holder(scene) -> None:
     bench = Bench(scene())
     a = bench.running(1, "A")
-    bench.arguments(a, FIRST, DEADLINE_NONE)
+    bench.arguments(a, FIRST, 1 << 62)  # far away: it goes to sleep in several steps
 
     def judge(_: object) -> str | None:
         told = bench.register(a)
@@ -294,4 +294,59 @@ def test_registers_left_to_the_holder(scene) -> None:
         judge,
         models=("sc",),
         hint="registers are written only by the hart that holds EXECUTING",
+    )
+
+
+def test_park_lets_go_of_its_hart(scene) -> None:
+    bench = Bench(scene())
+    a = bench.running(1, "A")
+    references = bench.references(a)
+    bench.arguments(a, FIRST, DEADLINE_NONE)
+
+    def judge(_: object) -> str | None:
+        if bench.state(a) & (EXECUTING | QUEUED):
+            return f"A sleeps, and {bench.describe(a)}"
+        if bench.references(a) != references - 1:
+            return (
+                f"A has {bench.references(a)} references, of {references} while it ran: the one"
+                " for running goes back, and no other"
+            )
+        if bench.scene.field(bench.scene.hart_page(1), "hart", "executor"):
+            return "hart 1 has nothing to run, but hart->executor is not 0"
+        return None
+
+    bench.scene.explore(
+        [Thread(1, Call("call_park", (a,)), waits=True)],
+        judge,
+        models=("sc",),
+        hint="scheduler_leave does all of that",
+    )
+
+
+def test_park_of_a_terminated(scene) -> None:
+    """Terminated by hart 2 before it sleeps, or while it goes to sleep, or after
+    that: either hart 1 ends it, or hart 2 is told to."""
+    bench = Bench(scene())
+    bench.park(1, bench.running(1, "B"), FIRST)  # so that its end is not the end of all
+    a = bench.running(1, "A")
+    bench.arguments(a, FIRST, DEADLINE_NONE)
+
+    def judge(_: object) -> str | None:
+        told = bench.scene.world.harts[2].results[0] != 0
+        if told == bench.has_ended(a):
+            return (
+                f"executor_terminate tells hart 2 {'to end A' if told else 'that its hart ends A'};"
+                f" and A {'has ended all the same' if told else 'has not ended'}"
+            )
+        return None
+
+    bench.scene.explore(
+        [
+            Thread(1, Call("call_park", (a,)), waits=True),
+            Thread(2, Call("executor_terminate", (a,))),
+        ],
+        judge,
+        models=("sc",),
+        hint="kernel/state.h, rule 5: whoever clears EXECUTING while TERMINATED is set calls"
+        " executor_end, as scheduler_leave does",
     )
