@@ -3,8 +3,10 @@ a verdict soon, and none more points than it has earned."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,27 @@ def test_build_that_was_killed(probed: Course) -> None:
     (probed.out / "tree/build/kernel/page_alloc.o").write_bytes(b"")
     (probed.out / "tree" / UNDER_WAY).touch()
     assert probed.grade("--test=distinct").status == 0
+
+
+# An object of what was there before is written as soon as the next one has been; or,
+# when ten seconds are over, before.
+OUTLIVES = """
+for i in $(seq 100); do test -e $1 || break; sleep 0.1; done
+for i in $(seq 300); do test -e $1 && break; sleep 0.1; done
+: > $1
+"""
+
+
+def test_compiler_that_outlives_its_grader(probed: Course) -> None:
+    """The next one waits for it."""
+    assert probed.grade("--test=distinct").status == 0
+    tree = probed.out / "tree"
+    with (tree / UNDER_WAY).open("w") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        command = ["sh", "-c", OUTLIVES, "sh", "build/kernel/page_alloc.o"]
+        with subprocess.Popen(command, cwd=tree, pass_fds=[mark.fileno()]):
+            mark.close()
+            assert probed.grade("--test=distinct").status == 0
 
 
 @pytest.mark.parametrize("kind", ["missing", "device", "folder", "huge"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import resource
@@ -10,6 +11,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InfrastructureError, StagError
@@ -40,25 +43,22 @@ def build(tree: Path, jobs: int) -> Path:
     compiler if it does not build."""
     environment = {name: os.environ[name] for name in ENVIRONMENT if os.environ.get(name)}
     environment |= {"LC_ALL": "C", "STAG_INSTALL": "no"}  # what is missing is named
-    under_way = tree / UNDER_WAY
-    if under_way.exists():  # who is killed leaves half an object, newer than its source
-        shutil.rmtree(tree / "build", ignore_errors=True)
-    under_way.touch()
     output = tempfile.TemporaryFile()  # LIMITS keep it small
-    try:
-        make = subprocess.Popen(
-            ["make", "-s", f"-j{jobs}", "kernel"],
-            cwd=tree,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=own_group(LIMITS),
-        )
-    except OSError as error:
-        raise InfrastructureError(f"make does not start: {error}") from None
-    _wait(make)
-    under_way.unlink()
+    with _under_way(tree) as lock:
+        try:
+            make = subprocess.Popen(
+                ["make", "-s", f"-j{jobs}", "kernel"],
+                cwd=tree,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=own_group(LIMITS),
+                pass_fds=[lock],
+            )
+        except OSError as error:
+            raise InfrastructureError(f"make does not start: {error}") from None
+        _wait(make)
     with output:
         output.seek(0)
         said = output.read(OUTPUT_MAX)
@@ -81,6 +81,21 @@ def build(tree: Path, jobs: int) -> Path:
     except StagError as error:
         raise BadSubmission(str(error)) from None
     return kernel
+
+
+@contextmanager
+def _under_way(tree: Path) -> Iterator[int]:
+    """Mark the tree until its build has come to its end. Who is killed leaves half an
+    object, newer than its source, and compilers that write for a while yet: they hold
+    the mark's lock, whose descriptor is given."""
+    mark = tree / UNDER_WAY
+    was_killed = mark.exists()
+    with mark.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if was_killed:
+            shutil.rmtree(tree / "build", ignore_errors=True)
+        yield file.fileno()
+        mark.unlink()
 
 
 def _check_reads(tree: Path) -> None:
