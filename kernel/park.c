@@ -76,7 +76,7 @@ bool park_timeout(struct executor *executor, uint64_t sequence) {
 }
 
 LEAF void park_finish(struct executor *executor) {
-    uint64_t seen = __atomic_load_n(&executor->state, __ATOMIC_RELAXED);
+    uint64_t seen = __atomic_load_n(&executor->state, __ATOMIC_RELAXED); /* state_clear acquires */
     uint64_t mask = seen & STATE_REASON_EVENT ? executor->wait_mask : 0;
     uint64_t taken = seen >> STATE_EVENTS_SHIFT & mask;
     /* Nobody else takes events, or changes the reason. One that is sent again
@@ -93,7 +93,7 @@ LEAF void park_finish(struct executor *executor) {
  */
 static inline uint64_t announce(struct executor *self, uint32_t mask, bool let_go, uint64_t *seen) {
     __atomic_store_n(&self->wait_mask, mask, __ATOMIC_RELAXED);
-    *seen = __atomic_load_n(&self->state, __ATOMIC_RELAXED);
+    *seen = __atomic_load_n(&self->state, __ATOMIC_RELAXED); /* state_change acquires */
     uint64_t taken, next;
     do {
         taken = *seen >> STATE_EVENTS_SHIFT & mask;
