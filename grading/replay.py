@@ -13,6 +13,7 @@ from stag import interrupt  # noqa: I001 (first: see there)
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,7 @@ def choose_step(found: case.Case) -> int:
     last = len(found.steps)
     if not text:
         return last
-    if not text.isdigit() or not 1 <= int(text) <= last:
+    if not text.isdecimal() or not 1 <= int(text) <= last:
         raise StagError(f"STEP={text}: give a number from 1 to {last}")
     return int(text)
 
@@ -78,12 +79,16 @@ def commands(found: case.Case, socket: Path, hart: int) -> list[str]:
         "set osabi none",
         "set architecture riscv:rv64",
         "set confirm off",
-        f"file {found.kernel}",
+        f'file "{found.kernel}"',
         f"source {ROOT / 'tools' / 'stag.gdb'}",
-        *(f"add-symbol-file {path}" for path in found.programs if path.is_file()),
+        *(f'add-symbol-file "{path}"' for path in found.programs if path.is_file()),
         f"target remote {socket}",
         f"thread {hart + 1}",
     ]
+
+
+def take_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def replay(path: Path) -> int:
@@ -111,8 +116,10 @@ def replay(path: Path) -> int:
         debugger = [os.environ.get("GDB") or "gdb-multiarch", "-q", "-x", str(script)]
         if not sys.stdin.isatty():
             debugger += ["-batch", "-ex", "info threads", "-ex", "backtrace"]
+        # ctrl-C is for the debugger, which stops the harts.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            return subprocess.run(debugger, check=False).returncode
+            return subprocess.run(debugger, check=False, preexec_fn=take_ctrl_c).returncode
         except OSError as error:
             raise InfrastructureError(f"{debugger[0]} does not start: {error.strerror}") from None
 

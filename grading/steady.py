@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from stag.command_line import Parser
+from stag.command_line import Parser, at_least
 from stag.errors import StagError
 from stag.grade_process import die_with_parent, processors
 from stag.labs import load_labs
@@ -49,6 +49,7 @@ def grade(number: int, place: int) -> tuple[bytes, str]:
     """What one run writes, and prints. Runs at the same time have different
     places."""
     out = OUT / f"lab{number}-{place}"
+    (out / "results.json").unlink(missing_ok=True)
     command = [sys.executable, str(ROOT / "grading/grade.py"), "--lab", str(number)]
     done = subprocess.run(
         [*command, "--jobs", "1", "--out", str(out)],
@@ -59,7 +60,7 @@ def grade(number: int, place: int) -> tuple[bytes, str]:
         preexec_fn=die_with_parent(),
     )
     try:
-        return (out / "results.json").read_bytes(), done.stdout
+        return (out / "results.json").read_bytes() if done.returncode == 0 else b"", done.stdout
     except OSError:
         return b"", done.stdout
 
@@ -100,9 +101,9 @@ def main() -> int:
     interrupt.clean_up_when_killed()
     parser = Parser("steady.py", "Grade again and again.")
     parser.add_argument("--lab", type=int, help="this lab alone")
-    parser.add_argument("--times", type=int, default=10)
-    parser.add_argument("--busy", type=int, default=0, help="endless loops beside it")
-    parser.add_argument("--jobs", type=int, default=processors(), help="graders at a time")
+    parser.add_argument("--times", type=at_least(1), default=10)
+    parser.add_argument("--busy", type=at_least(0), default=0, help="endless loops beside it")
+    parser.add_argument("--jobs", type=at_least(1), default=processors(), help="graders at a time")
     options = parser.parse_args()
     try:
         numbers = [lab.number for lab in load_labs(ROOT)]

@@ -58,7 +58,9 @@ def submit(number: int | None, tree: Path) -> None:
 
     mine = {name: files[name] for name in (*lab.owned, *plan.extra) if name in files}
     packed.parent.mkdir(parents=True, exist_ok=True)
-    packed.write_bytes(archive(mine))
+    part = packed.with_name(f"{packed.name}.part")  # a disk may be full
+    part.write_bytes(archive(mine))
+    part.replace(packed)
     print(f"packed into {packed.relative_to(ROOT)}:")
     known = not plan.is_reference and not plan.notes  # what was given
     for name in sorted(mine):

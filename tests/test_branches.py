@@ -249,10 +249,32 @@ def test_a_clone_of_what_was_published_will_do(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     course = project.cut(tmp_path / "course")
     lost = clone(course, "lab1", tmp_path / "lost")
-    project.edit("kernel/boot.c", "/*\n", "/*\n * Corrected.\n")
-    project.cut(course)
-    project.cut(lost)
-    assert hashes(lost) == hashes(course)
+    project.cut(lost)  # no news
+    for name in ("kernel/boot.c", "grading/lab4/scheduler_bench.py"):
+        project.edit(name, *(("/*\n", "/*\n\n") if name.endswith(".c") else ('"""', '"""\n')))
+        project.cut(course)
+        project.cut(lost)
+        assert hashes(lost) == hashes(course)
+
+
+def test_a_clone_of_the_first_lab_alone(tmp_path: Path) -> None:
+    """Its students can merge the next lab all the same."""
+    project = copy_project(tmp_path / "project")
+    course = project.cut(tmp_path / "course")
+    first = tmp_path / "first"
+    git(course, "clone", "-q", "-b", "lab1", "--single-branch", str(course), str(first))
+    project.cut(first)
+    git(first, "merge-base", "--is-ancestor", "lab1", "lab2")
+    assert git(first, "rev-parse", "lab1") == git(course, "rev-parse", "lab1")
+
+
+def test_what_git_does_not_know(tmp_path: Path) -> None:
+    """It would be published, and stay in the course's history: a solution, maybe."""
+    project = copy_project(tmp_path / "project")
+    shutil.copy2(project.root / "kernel/page_alloc.c", project.root / "kernel/page_alloc.c.orig")
+    code, text = project.branches(tmp_path / "course")
+    assert code == 1 and text.count("\n") == 1 and "kernel/page_alloc.c.orig" in text, text
+    assert not (tmp_path / "course").exists()
 
 
 def test_owned_file_of_a_published_lab(tmp_path: Path) -> None:
@@ -302,12 +324,17 @@ def parted_clone(course: Path) -> None:
     git(course, "update-ref", "refs/remotes/origin/lab2", other)
 
 
+def shallow(course: Path) -> None:
+    (course / ".git/shallow").write_text(git(course, "rev-parse", "lab1") + "\n")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "students-commit": (students_commit, r"on lab2 is by Student .*give another folder"),
     "local-change": (local_change, r"has local changes \(kernel/boot.c\)"),
     "foreign-branch": (foreign_branch, "has a branch work"),
     "parted-clone": (parted_clone, "lab2 and origin/lab2 have parted"),
     "no-repository": (no_repository, "is no course repository"),
+    "shallow": (shallow, "has not all of its history"),
 }
 
 

@@ -73,6 +73,16 @@ def source_paths(root: Path) -> list[str]:
     return [name for name in names if (root / name).is_file()]
 
 
+def check_known(root: Path) -> None:
+    """What git does not know, such as an editor's copy of a solution, is not to be
+    published by chance: it would stay in the course's history."""
+    command = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *FOLDERS, "labs"]
+    done = subprocess.run(command, cwd=root, capture_output=True)
+    if unknown := sorted(set(os.fsdecode(done.stdout).split("\0")) - {""}):
+        more = f" (and {len(unknown) - 1} more)" if unknown[1:] else ""
+        raise LabError(f"git does not know {unknown[0]!r}{more}: git add it, or put it aside")
+
+
 # The graders
 
 
@@ -96,7 +106,11 @@ def grader_files(root: Path, paths: list[str], number: int) -> set[str]:
     todo = list(found)
     while todo:
         path = todo.pop()
-        for module in _imported((root / path).read_text()) if path.endswith(".py") else ():
+        try:
+            modules = _imported((root / path).read_text()) if path.endswith(".py") else set()
+        except (SyntaxError, UnicodeDecodeError) as error:
+            raise LabError(f"{path} is no Python: {error}") from None
+        for module in modules:
             needed = f"grading/stag/{module}.py"
             if needed in paths and needed not in found:
                 found.add(needed)

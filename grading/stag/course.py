@@ -34,8 +34,10 @@ def run_git(*arguments: str, cwd: Path | None = None, data: bytes = b"") -> str:
         ["git", *arguments], cwd=cwd, input=data, capture_output=True, env=kept | settings
     )
     if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise LabError(f"git {arguments[-1]}: {lines[-1] if lines else 'it failed'}")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"]
+        said = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+        command = next(word for word in arguments if not word.startswith("-"))
+        raise LabError(f"git {command}: {said}")
     return done.stdout.decode().rstrip("\n")
 
 
@@ -99,6 +101,8 @@ class Repository:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise LabError(f"{self.path} is no course repository: give another folder")
             return
+        if (self.path / ".git/shallow").exists():
+            raise LabError(f"{self.path} has not all of its history: git fetch --unshallow")
         refs = self.git("for-each-ref", "--format=%(refname)", "refs/heads").split()
         heads = {ref.removeprefix("refs/heads/") for ref in refs}
         if foreign := sorted(heads - set(self.names)):
@@ -121,6 +125,14 @@ class Repository:
         if here not in self.git("rev-list", there).split():
             raise LabError(f"{self.path}: {name} and origin/{name} have parted: clone it anew")
         return there
+
+    def adopt(self) -> None:
+        """Have as its own what a clone has only as its remote's. It has no local
+        changes."""
+        for name, tip in self.tips.items():
+            self.git("update-ref", f"refs/heads/{name}", tip)
+        if self.tips:
+            self.git("reset", "-q", "--hard")
 
     def _check_commits(self) -> None:
         for name, tip in self.tips.items():

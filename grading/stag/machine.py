@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import GuestExit, GuestHang, InfrastructureError
-from .grade_process import die_with_parent
+from .grade_process import own_group
 from .memory import PhysicalMemory
 from .remote import Remote, Stop
 
@@ -248,7 +248,7 @@ class Machine:
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 pass_fds=[their.fileno() for their in theirs],
-                preexec_fn=die_with_parent(),
+                preexec_fn=own_group(),
             )
         except OSError as error:
             raise InfrastructureError(f"QEMU does not start: {error}") from None

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .branches import Branch, make_branches
+from .branches import Branch, check_known, make_branches
 from .course import Repository, Update, newest_date
 from .labs import LabError, check_place
 
@@ -18,13 +18,15 @@ def _plan(repository: Repository, branches: list[Branch]) -> list[Update]:
     """The commits that the branches need, from lab 1 up."""
     updates: list[Update] = []
     below = ""  # of the lab before: its new commit, to be taken in
+    published = ""  # the same, as it was
     for branch in branches:
         old = repository.tips.get(branch.name, "")
         changed = repository.changed(branch.name, branch.files)
-        if old and not changed and not below:
-            continue
-        updates.append(Update(branch, changed, old, below))
-        below = f":{len(updates)}"
+        if not old or changed or below:
+            # A branch that is new among old ones stands on the lab before, too.
+            updates.append(Update(branch, changed, old, below or ("" if old else published)))
+            below = f":{len(updates)}"
+        published = old
     return updates
 
 
@@ -76,6 +78,9 @@ def publish(root: Path, out: Path, pages: dict[str, str], *, may_break: bool, sa
             f"published files that students write in would change ({'; '.join(broken)}): whoever"
             " has begun them must merge them by hand. To do it all the same: BREAK=1"
         )
+    check_known(root)
+    course.adopt()
+    base.adopt()
     for line in broken:
         say(f"{line} changes: whoever has begun it must merge it by hand")
     for branch in branches:
