@@ -53,6 +53,7 @@ def test_a_branch_holds_what_its_students_need(course: Path, lab: Lab) -> None:
     assert folders - {"handouts"} == {"grading", "include", "kernel", "tools", "user"}
     kernel = {p.relative_to(ROOT).as_posix() for p in (ROOT / "kernel").rglob("*.[chSl]*")}
     assert kernel <= files.keys()
+    assert "handouts/index.md" in files and "handouts/instructors.md" not in files
     for path in files:
         number = re.match(r"handouts/(\d)-|grading/lab(\d)/", path)
         assert number is None or number[2] in (None, str(lab.number)), path
@@ -255,6 +256,23 @@ def test_a_clone_of_what_was_published_will_do(tmp_path: Path) -> None:
         project.cut(course)
         project.cut(lost)
         assert hashes(lost) == hashes(course)
+        for lab in LABS[1:]:  # a starting point has in it what was corrected
+            tip = hashes(course)[f"lab{lab.number}"]
+            git(base_of(course), "merge-base", "--is-ancestor", tip, f"lab{lab.number}-base")
+
+
+def test_a_cut_that_was_interrupted(project: Project, tmp_path: Path) -> None:
+    """The branches are there, the folder is half of another one: nobody's changes."""
+    mine = project.cut(tmp_path / "course")
+    before = hashes(mine)
+    (mine / ".git/stag-cutting").touch()
+    (mine / ".git/index.lock").touch()
+    (mine / "kernel/boot.c").write_text("/* half */")
+    project.cut(mine)
+    assert hashes(mine) == before and not git(mine, "status", "--porcelain")
+    (mine / "kernel/boot.c").write_text("/* mine */")
+    code, text = project.branches(mine)
+    assert code == 1 and "has local changes (kernel/boot.c)" in text
 
 
 def test_a_clone_of_the_first_lab_alone(tmp_path: Path) -> None:

@@ -111,6 +111,8 @@ class Repository:
             if tip := self._tip(name):
                 self.tips[name] = tip
         self._check_commits()
+        if self._cutting.exists():
+            return
         if changes := self.git("--no-optional-locks", "status", "--porcelain") if heads else "":
             file = changes.splitlines()[0][3:]
             raise LabError(f"{self.path} has local changes ({file}): put them aside (git stash -u)")
@@ -126,13 +128,24 @@ class Repository:
             raise LabError(f"{self.path}: {name} and origin/{name} have parted: clone it anew")
         return there
 
+    @property
+    def _cutting(self) -> Path:
+        """There as long as the folder may be another state than its branch."""
+        return self.path / ".git/stag-cutting"
+
     def adopt(self) -> None:
-        """Have as its own what a clone has only as its remote's. It has no local
-        changes."""
+        """Have as its own what a clone has only as its remote's, and finish what was
+        interrupted. There are no local changes besides."""
         for name, tip in self.tips.items():
             self.git("update-ref", f"refs/heads/{name}", tip)
         if self.tips:
-            self.git("reset", "-q", "--hard")
+            self._show()
+
+    def _show(self) -> None:
+        self._cutting.touch()
+        (self.path / ".git/index.lock").unlink(missing_ok=True)
+        self.git("reset", "-q", "--hard")
+        self._cutting.unlink()
 
     def _check_commits(self) -> None:
         for name, tip in self.tips.items():
@@ -174,13 +187,14 @@ class Repository:
             run_git("init", "-q", "--template=", first, str(self.path.resolve()))
         if fetch is not None:
             self.git("fetch", "-q", str(fetch.resolve()), "+refs/heads/*:refs/course/*")
+        self._cutting.touch()
         stream = b"".join(_commit(at, update, date) for at, update in enumerate(updates, 1))
         self.git("fast-import", "--quiet", "--done", data=stream + b"done\n")
         for ref in self.git("for-each-ref", "--format=%(refname)", "refs/course").split():
             self.git("update-ref", "-d", ref)
         for name in self.names:
             self.tips[name] = self.git("rev-parse", f"refs/heads/{name}")
-        self.git("reset", "-q", "--hard")
+        self._show()
 
 
 def _commit(mark: int, update: Update, date: str) -> bytes:
