@@ -22,7 +22,8 @@ for what the kernel keeps from before, such as the pages in a hart's cache;
 hence the smallest of a few counts.
 
 The operation is what the program does between two functions of its own. It is
-over when each hart is again what it was before: in user mode, or waiting.
+over when the program is there, on whatever hart, and the others are what they
+were before: in user mode, or waiting.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Interleaver:
     """Counts one operation, which a hart of a stopped machine is about to begin."""
 
     system: System
-    main: int  # the hart
+    main: int  # the hart; it may end on another
     end: int  # where in the program the operation is over for it
 
     def __post_init__(self) -> None:
@@ -138,18 +139,18 @@ class Interleaver:
     def run(self) -> int:
         """Let the harts go on until the operation is over; the count."""
         self._settle()
-        waited = {hart: self._waits(hart) for hart in self._pc}
+        waited = [hart for hart in self._pc if self._waits(hart)]
         # A wfi counts when it is left, even if it was begun before.
-        self.count = sum(waited[hart] and self._in_wfi(hart) for hart in self._pc)
+        self.count = sum(self._in_wfi(hart) for hart in waited)
         for _ in range(TURNS_MAX):
             turn = [hart for hart in self._pc if self._is_busy(hart)]
-            at_end = self._pc[self.main] == self.end
             if not turn:
-                if at_end and all(self._waits(hart) == waited[hart] for hart in self._pc):
+                at_end = [hart for hart, pc in self._pc.items() if pc == self.end]
+                if at_end and sum(map(self._waits, self._pc)) == len(waited):
                     return self.count
-                turn = [hart for hart in self._pc if not self._in_kernel(hart)]
-                if at_end:
-                    turn.remove(self.main)
+                turn = [
+                    hart for hart in self._pc if not self._in_kernel(hart) and hart not in at_end
+                ]
             if not turn:
                 break
             for hart in turn:
