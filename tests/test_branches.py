@@ -26,7 +26,8 @@ from published import (
     write_reference,
 )
 from stag.branches import write_starter
-from stag.labs import Lab
+from stag.course import run_git
+from stag.labs import Lab, LabError
 from stag.machine import MachineConfig, run_to_exit
 from stag.starter import Form, hollow_file
 from test_starter import FIRST_EXERCISE, build, todo_line
@@ -286,6 +287,14 @@ def test_a_clone_of_the_first_lab_alone(tmp_path: Path) -> None:
     assert git(first, "rev-parse", "lab1") == git(course, "rev-parse", "lab1")
 
 
+def test_the_reason_that_git_gives(course: Path, tmp_path: Path) -> None:
+    """It is not in the last line of what it says."""
+    mine = clone(course, "lab1", tmp_path / "mine")
+    (mine / ".git/index.lock").touch()
+    with pytest.raises(LabError, match=r"^git reset: fatal: .*index.lock"):
+        run_git("reset", "--hard", cwd=mine)
+
+
 def test_what_git_does_not_know(tmp_path: Path) -> None:
     """It would be published, and stay in the course's history: a solution, maybe."""
     project = copy_project(tmp_path / "project")
@@ -388,6 +397,10 @@ def one_point_less(project: Project) -> None:
     path.write_text(path.read_text().replace("points = 5", "points = 4", 1))
 
 
+def no_python(project: Project) -> None:
+    (project.root / "grading/lab2/scratch.py").write_text("def f(:\n")
+
+
 def no_git(project: Project) -> None:
     shutil.rmtree(project.root / ".git")
 
@@ -406,6 +419,7 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     ),
     "overlay": (overlay_of_an_owned_file, f"branch/{LABS[4].owned[0]}: that file is for students"),
     "no-git": (no_git, "is no git repository"),
+    "no-python": (no_python, r"grading/lab2/scratch.py is no Python"),
 }
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import KERNEL
 from course import SOURCE, Course, Graded, Submit, in_page_alloc, in_page_get, includes
-from stag.grade_build import UNDER_WAY
+from stag.grade_build import UNDER_WAY, build
 from stag.grade_symbols import OWNED, GradedSymbols
+from stag.grade_tree import BadSubmission
 
 pytest_plugins = ["course_fixtures"]
 
@@ -127,6 +128,16 @@ for i in $(seq 100); do test -e $1 || break; sleep 0.1; done
 for i in $(seq 300); do test -e $1 && break; sleep 0.1; done
 : > $1
 """
+
+
+def test_compilers_hold_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = tmp_path / "bin/make"
+    make.parent.mkdir()
+    make.write_text("#!/bin/sh\nls -l /proc/$$/fd | grep building\nexit 1\n")
+    make.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{make.parent}:{os.environ['PATH']}")
+    with pytest.raises(BadSubmission, match=re.escape(UNDER_WAY)):
+        build(tmp_path, 1)
 
 
 def test_compiler_that_outlives_its_grader(probed: Course) -> None:

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import KERNEL, ROOT
+from replay import commands
 from stag import case
 from stag.explore import Thread
 from stag.grade_machine import bring_up, graded
@@ -220,3 +222,11 @@ def test_without_a_file(tmp_path: Path) -> None:
         check=False,
     )
     check_refused(done, "usage: make replay CASE=")
+
+
+def test_paths_with_blanks() -> None:
+    """Each is one word for the debugger."""
+    program = ROOT / "README.md"  # any file that is there
+    found = SimpleNamespace(kernel=Path("/my course/kernel.elf"), programs=[program])
+    said = commands(found, Path("/tmp/gdb.sock"), 0)
+    assert 'file "/my course/kernel.elf"' in said and f'add-symbol-file "{program}"' in said

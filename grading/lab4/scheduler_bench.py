@@ -121,12 +121,7 @@ class Bench:
 
     def has_ended(self, name: str) -> bool:
         """It has left the list of its space: executor_end does that."""
-        at = self.scene.field(self.space, "space", "executors")
-        while at:
-            if at == self.executors[name]:
-                return False
-            at = self.scene.field(at, "executor", "space_next")
-        return True
+        return self.executors[name] not in self.scene.executors_of(self.space)
 
     def check_state(self, name: str, wanted: int, why: str, hint: str = "") -> None:
         found = self.state(name)

@@ -131,13 +131,6 @@ class Bench:
         """Events that are pending."""
         return self.state(executor) >> 32
 
-    def has_ended(self, executor: int) -> bool:
-        """It has left the list of its space: executor_end does that."""
-        at = self.scene.field(self.space, "space", "executors")
-        while at and at != executor:
-            at = self.scene.field(at, "executor", "space_next")
-        return not at
-
     def references(self, executor: int) -> int:
         return self.scene.field(executor, "executor", "references")
 

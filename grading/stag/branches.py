@@ -63,22 +63,24 @@ class Branch:
     files: Files
 
 
-def source_paths(root: Path) -> list[str]:
-    """The files of the reference: those that git has, or would take."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+def _listed(root: Path, *arguments: str) -> list[str]:
+    """Files of the reference, as git lists them."""
+    command = ["git", "ls-files", "-z", "--others", "--exclude-standard", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True)
     if done.returncode != 0:
         raise LabError(f"{root} is no git repository: the course is cut from one")
-    names = sorted(set(done.stdout.decode().split("\0")) - {""})
-    return [name for name in names if (root / name).is_file()]
+    return sorted(set(os.fsdecode(done.stdout).split("\0")) - {""})
+
+
+def source_paths(root: Path) -> list[str]:
+    """The files of the reference: those that git has, or would take."""
+    return [name for name in _listed(root, "--cached") if (root / name).is_file()]
 
 
 def check_known(root: Path) -> None:
     """What git does not know, such as an editor's copy of a solution, is not to be
     published by chance: it would stay in the course's history."""
-    command = ["git", "ls-files", "-z", "--others", "--exclude-standard", "--", *FOLDERS, "labs"]
-    done = subprocess.run(command, cwd=root, capture_output=True)
-    if unknown := sorted(set(os.fsdecode(done.stdout).split("\0")) - {""}):
+    if unknown := _listed(root, "--", *FOLDERS, "labs"):
         more = f" (and {len(unknown) - 1} more)" if unknown[1:] else ""
         raise LabError(f"git does not know {unknown[0]!r}{more}: git add it, or put it aside")
 

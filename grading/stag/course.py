@@ -134,15 +134,15 @@ class Repository:
         return self.path / ".git/stag-cutting"
 
     def adopt(self) -> None:
-        """Have as its own what a clone has only as its remote's, and finish what was
-        interrupted. There are no local changes besides."""
+        """Have as its own what a clone has only as its remote's. To be shown."""
+        if self.exists:
+            self._cutting.touch()
         for name, tip in self.tips.items():
             self.git("update-ref", f"refs/heads/{name}", tip)
-        if self.tips:
-            self._show()
 
-    def _show(self) -> None:
-        self._cutting.touch()
+    def show(self) -> None:
+        """Have in the folder what its branch holds, also if that was interrupted.
+        There are no local changes besides."""
         (self.path / ".git/index.lock").unlink(missing_ok=True)
         self.git("reset", "-q", "--hard")
         self._cutting.unlink()
@@ -169,7 +169,7 @@ class Repository:
                     found[path] = (mode, blob)
         return found
 
-    def show(self, name: str, path: str) -> str:
+    def text(self, name: str, path: str) -> str:
         return self.git("show", f"{self.tips[name]}:{path}")
 
     def changed(self, name: str, files: Files) -> list[str]:
@@ -179,7 +179,7 @@ class Repository:
         return sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
 
     def write(self, updates: list[Update], date: str, fetch: Path | None = None) -> None:
-        """Make the commits, all or none, and show one branch in the folder.
+        """Make the commits, all or none; to be shown.
         `fetch`: a repository whose commits they build on."""
         if not self.exists:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,6 @@ class Repository:
             self.git("update-ref", "-d", ref)
         for name in self.names:
             self.tips[name] = self.git("rev-parse", f"refs/heads/{name}")
-        self._show()
 
 
 def _commit(mark: int, update: Update, date: str) -> bytes:

@@ -52,7 +52,7 @@ def _broken(repository: Repository, branches: list[Branch]) -> list[str]:
         if name not in repository.tips:
             continue
         owned = set(lab.owned)
-        before = json.loads(repository.show(name, "grading/lab.json"))
+        before = json.loads(repository.text(name, "grading/lab.json"))
         owned |= set(before["owned"])
         for branch in branches[lab.number - 1 :]:
             if branch.name in repository.tips:
@@ -91,5 +91,6 @@ def publish(root: Path, out: Path, pages: dict[str, str], *, may_break: bool, sa
         new = not repository.exists
         if plan:
             repository.write(plan, date, None if repository is course else out)
+        repository.show()
         state = "new" if new else f"{len(plan)} of its branches have news" if plan else "no news"
         say(f"{what}: {repository.path} ({state})")

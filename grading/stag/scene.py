@@ -127,6 +127,15 @@ class Scene:
         at = address + member.offset
         return memory.u32(at) if member.size == 4 else memory.u64(at)
 
+    def executors_of(self, space: int) -> list[int]:
+        """The list of a space, out of which executor_end takes an executor."""
+        found: list[int] = []
+        at = self.field(space, "space", "executors")
+        while at and at not in found:
+            found.append(at)
+            at = self.field(at, "executor", "space_next")
+        return found
+
     def set_field(self, address: int, struct: str, name: str, value: int) -> None:
         member = self.symbols.struct(struct)[name]
         at = address + member.offset
