@@ -4,6 +4,7 @@ nothing of a solution, and their work survives every merge."""
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -327,6 +328,13 @@ def test_owned_file_of_a_published_lab(tmp_path: Path) -> None:
     assert hashes(course)["lab2"] != before[0]["lab2"]
 
 
+def give_away(*paths: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    for path in paths:
+        os.chown(path, 1, 1)
+
+
 def students_commit(course: Path) -> None:
     git(course, "switch", "-q", "lab2")
     (course / "kernel/page_alloc.c").write_text("/* mine */\n")
@@ -355,12 +363,17 @@ def shallow(course: Path) -> None:
     (course / ".git/shallow").write_text(git(course, "rev-parse", "lab1") + "\n")
 
 
+def of_another(course: Path) -> None:
+    give_away(course / ".git")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "students-commit": (students_commit, r"on lab2 is by Student .*give another folder"),
     "local-change": (local_change, r"has local changes \(kernel/boot.c\)"),
     "foreign-branch": (foreign_branch, "has a branch work"),
     "parted-clone": (parted_clone, "lab2 and origin/lab2 have parted"),
     "no-repository": (no_repository, "is no course repository"),
+    "of-another": (of_another, "belongs to somebody else"),
     "shallow": (shallow, "has not all of its history"),
 }
 
@@ -405,6 +418,27 @@ def no_git(project: Project) -> None:
     shutil.rmtree(project.root / ".git")
 
 
+def ignored(project: Project) -> None:
+    """It is in a folder that the repository around it ignores."""
+    no_git(project)
+    git(project.root.parent, "init", "-q")
+    (project.root.parent / ".gitignore").write_text("/project/\n")
+
+
+def of_somebody_else(project: Project) -> None:
+    give_away(project.root, project.root / ".git")
+
+
+def no_header(project: Project) -> None:
+    path = project.root / "kernel/page_alloc.c"
+    path.write_text(re.sub(r"#include \".*\n", "", path.read_text()))
+
+
+def latin(project: Project) -> None:
+    path = project.root / "Makefile"
+    path.write_bytes("# Änderung\n".encode("latin-1") + path.read_bytes())
+
+
 LAB_2, LAB_4 = (LABS[number - 1].source.as_posix() for number in (2, 4))
 WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
     "points": (one_point_less, f"{LABS[0].source}: its tests give 99 points"),
@@ -418,7 +452,13 @@ WRONG: dict[str, tuple[Callable[[Project], None], str]] = {
         "kernel/first_program_image.S does not name build/user/shell.stripped",
     ),
     "overlay": (overlay_of_an_owned_file, f"branch/{LABS[4].owned[0]}: that file is for students"),
-    "no-git": (no_git, "is no git repository"),
+    "no-git": (no_git, "git repository: fatal: not a git repository"),
+    "ignored": (ignored, "project: the course is cut from what it knows"),
+    "of-somebody-else": (of_somebody_else, "git config --global --add safe.directory"),
+    "no-header": (no_header, "kernel/page_alloc.c does not include its own header"),
+    "latin": (latin, "Makefile is not UTF-8"),
+    "phony-gone": (in_project("Makefile", "\n.PHONY:", "\n.PHONE:"), "begins with .PHONY:"),
+    "settings-gone": (in_project("Makefile", "\nSETTINGS :=", "\nSETTING :="), "SETTINGS :="),
     "no-python": (no_python, r"grading/lab2/scratch.py is no Python"),
 }
 
@@ -433,6 +473,14 @@ def test_project_that_can_not_be_published(name: str, tmp_path: Path) -> None:
     assert text.startswith("branches: ") and wanted in text, text
     assert text.count("\n") == 1
     assert not (tmp_path / "course").exists()
+
+
+def test_project_of_somebody_else_who_lets_us(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    of_somebody_else(project)
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[safe]\n\tdirectory = *\n")
+    project.cut(tmp_path / "course", GIT_CONFIG_GLOBAL=str(settings))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .grade_plan import git_reason
 from .grade_tree import File, Files
 from .labs import Lab, LabError, check_points
 from .starter import (
@@ -32,6 +33,7 @@ from .starter import (
     lab_json,
     lab_of,
     prepare_folder,
+    text_of,
     write_derived,
 )
 
@@ -63,18 +65,26 @@ class Branch:
     files: Files
 
 
+def ask_git(root: Path, *arguments: str) -> str:
+    """What git says of the reference, by the settings of whoever asks."""
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
+    if done.returncode != 0:
+        raise LabError(f"the course is cut from a git repository: {git_reason(root, done.stderr)}")
+    return os.fsdecode(done.stdout)
+
+
 def _listed(root: Path, *arguments: str) -> list[str]:
     """Files of the reference, as git lists them."""
-    command = ["git", "ls-files", "-z", "--others", "--exclude-standard", *arguments]
-    done = subprocess.run(command, cwd=root, capture_output=True)
-    if done.returncode != 0:
-        raise LabError(f"{root} is no git repository: the course is cut from one")
-    return sorted(set(os.fsdecode(done.stdout).split("\0")) - {""})
+    options = ["ls-files", "-z", "--others", "--exclude-standard", *arguments]
+    return sorted(set(ask_git(root, *options).split("\0")) - {""})
 
 
 def source_paths(root: Path) -> list[str]:
     """The files of the reference: those that git has, or would take."""
-    return [name for name in _listed(root, "--cached") if (root / name).is_file()]
+    paths = [name for name in _listed(root, "--cached") if (root / name).is_file()]
+    if "Makefile" not in paths:
+        raise LabError(f"git ignores {root}: the course is cut from what it knows")
+    return paths
 
 
 def check_known(root: Path) -> None:
@@ -123,6 +133,14 @@ def grader_files(root: Path, paths: list[str], number: int) -> set[str]:
 # The Makefile
 
 
+def _line_of(lines: list[str], start: str) -> int:
+    """Where the line is that begins so."""
+    at = next((at for at, line in enumerate(lines) if line.startswith(start)), None)
+    if at is None:
+        raise LabError(f"Makefile: no line begins with {start}")
+    return at
+
+
 def _without_targets(lines: list[str]) -> list[str]:
     """Without the targets, and their recipes, that students have no use for."""
     kept, dropped = [], set()
@@ -136,7 +154,7 @@ def _without_targets(lines: list[str]) -> list[str]:
             taking = True
         if taking:
             kept.append(line)
-    phony = next(i for i, line in enumerate(kept) if line.startswith(".PHONY:"))
+    phony = _line_of(kept, ".PHONY:")
     kept[phony] = " ".join(word for word in kept[phony].split() if word not in dropped)
     return kept
 
@@ -148,7 +166,7 @@ def _introduces(line: str, name: str) -> bool:
 
 def _without_unused(lines: list[str]) -> list[str]:
     """Without the variables and settings that nothing uses any more."""
-    at = next(i for i, line in enumerate(lines) if line.startswith("SETTINGS :="))
+    at = _line_of(lines, "SETTINGS :=")
     settings = lines[at].split()
     rest = [*lines[:at], *lines[at + 1 :]]
     while True:
@@ -238,9 +256,10 @@ def make_branches(root: Path, pages: dict[str, str], *, base: bool = False) -> l
     for lab in labs:
         check_points(lab)
     paths = source_paths(root)
+    makefile, readme = text_of(root, "Makefile"), text_of(root, README)
     common: Files = {
-        "Makefile": File(student_makefile((root / "Makefile").read_text()).encode()),
-        "README.md": File(student_readme((root / README).read_text(), labs).encode()),
+        "Makefile": File(student_makefile(makefile).encode()),
+        "README.md": File(student_readme(readme, labs).encode()),
     }
     branches = []
     for lab in labs[1:] if base else labs:

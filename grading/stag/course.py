@@ -18,8 +18,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .branches import Branch
-from .grade_plan import COURSE
+from .branches import Branch, ask_git
+from .grade_plan import COURSE, git_reason
 from .grade_tree import File, Files
 from .labs import LabError
 
@@ -34,19 +34,18 @@ def run_git(*arguments: str, cwd: Path | None = None, data: bytes = b"") -> str:
         ["git", *arguments], cwd=cwd, input=data, capture_output=True, env=kept | settings
     )
     if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"]
-        said = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
         command = next(word for word in arguments if not word.startswith("-"))
-        raise LabError(f"git {command}: {said}")
+        raise LabError(f"git {command}: {git_reason(cwd or Path(), done.stderr)}")
     return done.stdout.decode().rstrip("\n")
 
 
 def newest_date(root: Path) -> str:
     """The date of the reference's newest commit, as git writes it."""
     try:
-        return run_git("log", "-1", "--format=%ct +0000", cwd=root)
+        seconds = ask_git(root, "rev-list", "--max-count=1", "--timestamp", "HEAD").split()[0]
     except LabError:
         raise LabError(f"{root} has no commit yet: the course's commits have its date") from None
+    return f"{seconds} +0000"
 
 
 def blob_hash(data: bytes) -> str:
@@ -101,6 +100,8 @@ class Repository:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise LabError(f"{self.path} is no course repository: give another folder")
             return
+        if (self.path / ".git").stat().st_uid != os.geteuid():
+            raise LabError(f"{self.path} belongs to somebody else: give another folder")
         if (self.path / ".git/shallow").exists():
             raise LabError(f"{self.path} has not all of its history: git fetch --unshallow")
         refs = self.git("for-each-ref", "--format=%(refname)", "refs/heads").split()

@@ -9,6 +9,7 @@ newest commit of the course that the student's work is built on.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -62,18 +63,26 @@ def load_plan(root: Path, number: int | None) -> Plan:
     return Plan(root, lab, prior, [], False)
 
 
+_OF_ANOTHER = "which belongs to somebody else; to let it: git config --global --add safe.directory"
+
+
+def git_reason(root: Path, said: bytes) -> str:
+    """Why git failed in that folder, in a line."""
+    lines = said.decode(errors="replace").strip().splitlines() or ["it failed"]
+    if any("dubious ownership" in line for line in lines):
+        return f"git does not read {root}, {_OF_ANOTHER} {root}"
+    return next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+
+
 def _git(root: Path, *arguments: str) -> str | None:
     """What git answers, or None."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True)
     except OSError:
         return None
-    if "dubious ownership" in done.stderr:
-        raise InfrastructureError(
-            f"git does not read {root}, which belongs to somebody else; to let it:"
-            f" git config --global --add safe.directory {root}"
-        )
-    return done.stdout.strip() if done.returncode == 0 else None
+    if b"dubious ownership" in done.stderr:
+        raise InfrastructureError(git_reason(root, done.stderr))
+    return os.fsdecode(done.stdout).strip() if done.returncode == 0 else None
 
 
 def _hollow_tree(plan: Plan) -> Files:

@@ -94,9 +94,11 @@ def _shorten_essay(items: list[Item]) -> None:
             return
 
 
-def _include_lab(items: list[Item]) -> None:
+def _include_lab(items: list[Item], file: str) -> None:
     """Include lab.h where the alphabet has it; the file's own header is first."""
     includes = [i for i in items if i.lines[0].startswith('#include "')]
+    if not includes:
+        raise LabError(f"{file} does not include its own header")
     line = '#include "lab.h"'
     for item in includes[1:]:
         if item.lines[0] > line:
@@ -130,8 +132,15 @@ def hollow_file(text: str, file: str, lab: Lab, form: Form) -> str:
     if file in lab.remove_essay:
         _shorten_essay(items)
     if changed and not assembly:
-        _include_lab(items)
+        _include_lab(items, file)
     return sources.join(sources.drop_unused(items, before))
+
+
+def text_of(root: Path, file: str) -> str:
+    try:
+        return (root / file).read_text()
+    except UnicodeDecodeError as error:
+        raise LabError(f"{file} is not UTF-8: {error}") from None
 
 
 def check_tree(root: Path) -> list[Lab]:
@@ -140,7 +149,7 @@ def check_tree(root: Path) -> list[Lab]:
     for lab in labs:
         check_points(lab)
         for file in lab.owned:
-            hollow_file((root / file).read_text(), file, lab, Form.STARTER)
+            hollow_file(text_of(root, file), file, lab, Form.STARTER)
     return labs
 
 
