@@ -3,11 +3,15 @@ same every time, also while others hold the processors."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+import steady as program
+from conftest import ROOT, processes
+from rich.console import Console
 
 pytestmark = pytest.mark.skipif(not (ROOT / "labs").is_dir(), reason="no labs here")
 
@@ -32,3 +36,28 @@ def test_lost_points_are_told() -> None:
     assert done.returncode == 1
     assert done.stdout == "0 of 1 runs gave full points and the same results\n"
     assert "run 1, lab 9: another verdict" in done.stderr
+
+
+def test_other_results_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Full points each time, but the third run of lab 2 wrote something else."""
+    good = b'{"got": 1, "points": 1, "status": 0}'
+    ran: list[tuple[int, int]] = []
+
+    def grade(number: int, place: int) -> tuple[bytes, str]:
+        ran.append((number, place))
+        return good + b" " * (len(ran) == 6), f"run {len(ran)}"
+
+    monkeypatch.setattr(program, "grade", grade)
+    monkeypatch.setattr(program, "OUT", tmp_path)
+    said = io.StringIO()
+    assert program.count_wrong([1, 2], 4, 1, Console(file=said, width=200)) == 1
+    assert ran == [(number, 0) for _ in range(4) for number in (1, 2)]
+    assert "run 6, lab 2: another verdict" in said.getvalue() and "4/4" in said.getvalue()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("wrong-1.txt", "run 6")]
+
+
+def test_busy_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(program, "ENDLESS", f"{program.ENDLESS} # {tmp_path}")
+    with program.busy(3):
+        assert len(processes(str(tmp_path))) == 3
+    assert not processes(str(tmp_path))

@@ -129,3 +129,30 @@ def test_another_lab(tree: Path) -> None:
     code, text = submit(tree, "LAB=3")
     assert code != 0
     assert "this tree is for lab 2" in text
+
+
+def test_files_of_earlier_labs_are_built_but_not_packed(tree: Path) -> None:
+    """What is handed in stands on the student's own."""
+    earlier = LABS[0].owned[0]
+    mine = (tree / earlier).read_text()
+    (tree / earlier).write_text(mine + "/* of lab 1 */\n")
+    code, text = submit(tree)
+    assert code == 0 and "left out" not in text, text
+    with tarfile.open(archive(tree)) as packed:
+        assert packed.getnames() == [LAB.extra, OWNED]
+    (tree / earlier).write_text(mine + "int mistake = nothing;\n")
+    code, text = submit(tree)
+    assert code != 0
+    assert "nothing was packed: it does not build" in text and earlier in text
+
+
+def test_tree_without_git_is_told(tree: Path) -> None:
+    git_folder, aside = tree / ".git", tree / "build/git"
+    git_folder.rename(aside)
+    try:
+        code, text = submit(tree)
+    finally:
+        aside.rename(git_folder)
+    assert code == 0, text
+    assert "note: git knows no commit of the course for lab 2 here" in text
+    assert "(as it was given)" not in text
