@@ -14,7 +14,7 @@ static struct bank other_banks[BANKS_MAX];
 static void bank_add(uint64_t start, uint64_t end) {
     /* Nothing, or fewer than two pages: no room for a table and a page. */
     if (end < start + 2 * PAGE_SIZE) return;
-    if (bank_count == BANKS_MAX) panic("bank: more than %u separate pieces of RAM", BANKS_MAX);
+    if (bank_count == BANKS_MAX) stop("more than %u separate pieces of RAM", BANKS_MAX);
     uint64_t linear = (uint64_t)linear_from_phys(phys(start));
     uint64_t table = round_up((end - start) / PAGE_SIZE * sizeof(uint64_t), PAGE_SIZE);
     struct bank *bank = &other_banks[bank_count];
@@ -35,7 +35,7 @@ void bank_discover(const struct range *ram, uint64_t ram_count, const struct ran
         }
         bank_add(start, ram[i].end);
     }
-    if (bank_count == 0) panic("bank: no RAM is left for the page allocator");
+    if (bank_count == 0) stop("no RAM is left for the page allocator");
     uint64_t largest = 0;
     for (uint64_t i = 1; i < bank_count; i++) {
         if (banks[i]->size > banks[largest]->size) largest = i;

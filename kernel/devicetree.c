@@ -134,10 +134,8 @@ void devicetree_reserve(struct range range) {
 }
 
 static void read_hart(const struct node *node) {
-    struct property status = property_get(node, "status");
-    bool okay = status.size == 0 || property_has(status, "okay") || property_has(status, "ok");
-    /* A hart that says it has no MMU is a management core. */
-    if (!okay || property_has(property_get(node, "mmu-type"), "riscv,none")) return;
+    /* One that says it has no MMU is a management core. */
+    if (property_has(property_get(node, "mmu-type"), "riscv,none")) return;
     uint64_t id = node_range(node).start;
     if (machine->hart_count == HARTS_MAX) {
         if (harts_unused++ == 0) print("stag: using only %u harts\n", HARTS_MAX);
@@ -171,6 +169,8 @@ static void read_bootargs(struct property property) {
 static void read_node(const struct node *node) {
     struct property type = property_get(node, "device_type");
     struct property compatible = property_get(node, "compatible");
+    struct property status = property_get(node, "status");
+    if (status.size > 0 && !property_has(status, "okay") && !property_has(status, "ok")) return;
     if (property_has(type, "memory")) {
         read_memory(node);
     } else if (property_has(type, "cpu")) {
