@@ -3,7 +3,6 @@
  * hart that boots and on the others.
  */
 #include "bank.h"
-#include "console.h"
 #include "devicetree.h"
 #include "first_program.h"
 #include "info.h"
@@ -22,6 +21,7 @@
 #include "space.h"
 #include "timer.h"
 #include "trap.h"
+#include "uart.h"
 
 /* entry.S. It calls boot_main, hart_main and boot_trapped. */
 void _start(void);
@@ -105,7 +105,7 @@ void boot_main(uint64_t hart_id, uint64_t tree_address) {
 
 /* The rest of the boot, on the boot hart's own table. */
 static void boot_finish(void) {
-    console_init();
+    uart_init();
     asid_init();
     print("\nStag: %lu hart%s, %lu MiB, Sv%s\n", hart_count, hart_count == 1 ? "" : "s",
           info_page->pages_total >> (20 - PAGE_SHIFT), page_table_levels == 3 ? "39" : "48");

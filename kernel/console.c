@@ -14,7 +14,6 @@
 
 enum { RING_SIZE = 1024 }; /* a power of two */
 
-static bool uart_ready;
 static struct lock console_lock;
 
 /* Under console_lock. */
@@ -22,13 +21,9 @@ static char ring[RING_SIZE];
 static uint64_t ring_in, ring_out;   /* free-running */
 static struct executor *ring_reader; /* holds a reference; may be peeked at without */
 
-void console_init(void) {
-    uart_init();
-    uart_ready = true;
-}
-
 void console_put(char c) {
-    void (*put)(char) = uart_ready ? uart_put : sbi_put;
+    /* The UART is mapped for a hart that is on its own table. */
+    void (*put)(char) = (uint64_t)this_hart() == HART_PAGE ? uart_put : sbi_put;
     if (c == '\n') put('\r');
     put(c);
 }
@@ -36,7 +31,7 @@ void console_put(char c) {
 void console_write(const char *text, uint64_t length) {
     lock_acquire(&console_lock, LOCK_CONSOLE);
     fence_io(); /* the lock orders memory, not what goes to a device */
-    for (uint64_t i = 0; i < length; i++) console_put(text[i]);
+    for (uint64_t i = 0; i < length && !panicking(); i++) console_put(text[i]);
     fence_io();
     lock_release(&console_lock, LOCK_CONSOLE);
 }

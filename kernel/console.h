@@ -6,13 +6,10 @@
 #include "executor.h"
 #include <stdint.h>
 
-/* Characters go to the UART from here on, and keys are taken from it. */
-void console_init(void);
-
 /* Print one character for the kernel: no lock, so that a panic can. */
 void console_put(char c);
 
-/* Print a program's characters, without others' between them. */
+/* Print a program's characters, without others' between them; not beside a panic. */
 void console_write(const char *text, uint64_t length);
 
 /* Take up to `length` keys, and make `reader` the one who is told of the next.

@@ -108,16 +108,6 @@ static void print_hart(void) {
     print("%s\n", hart->ranks_held == 0 ? "none held" : "held");
 }
 
-/* Stop the other harts; the first to panic goes on and prints. A panic in the
- * panic ends here, too. */
-static void begin(void) {
-    if (__atomic_exchange_n(&global()->panicking, 1, __ATOMIC_ACQ_REL) != 0) panic_halt();
-    for (uint64_t i = 0; i < hart_count; i++) {
-        if (harts[i] != NULL && harts[i] != this_hart()->self) ipi_send(harts[i]);
-    }
-    print("\n---- kernel panic ----\n");
-}
-
 /* With commands to run nobody watches: fail. Else wait for a debugger. */
 __attribute__((noreturn)) static void end(void) {
     enum { POWER_FAIL = 1 << 16 | 0x3333 }; /* sifive_test: exit code 1 */
@@ -125,6 +115,17 @@ __attribute__((noreturn)) static void end(void) {
     if (machine_description.command[0] != 0 && machine_description.power != 0)
         *(volatile uint32_t *)machine_description.power = POWER_FAIL;
     panic_halt();
+}
+
+/* Stop the other harts; the first to panic goes on and prints. Its next panic, by
+ * what it wanted to print, ends the block; one more is too many. */
+static void begin(void) {
+    if (this_hart()->panics++ == 1) end();
+    if (__atomic_exchange_n(&global()->panicking, 1, __ATOMIC_ACQ_REL) != 0) panic_halt();
+    for (uint64_t i = 0; i < hart_count; i++) {
+        if (harts[i] != NULL && harts[i] != this_hart()->self) ipi_send(harts[i]);
+    }
+    print("\n---- kernel panic ----\n");
 }
 
 void panic_halt(void) {

@@ -2,6 +2,9 @@
  * The end of the road: bugs of the kernel, and machines it can't run on.
  */
 #pragma once
+#include "global.h"
+#include "machine.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 struct kernel_frame;
@@ -19,6 +22,11 @@ __attribute__((noreturn)) void panic_trap(struct kernel_frame *frame);
 
 /* The machine is not one we can run on: one line, then stop. Never returns. */
 __attribute__((noreturn, cold, noinline, format(printf, 1, 2))) void stop(const char *format, ...);
+
+/* Does a hart panic? Then the others print nothing more, and halt. */
+static inline bool panicking(void) {
+    return __atomic_load_n(&global()->panicking, __ATOMIC_ACQUIRE) != 0;
+}
 
 /* Called on a hart that was interrupted while another panics. */
 __attribute__((noreturn)) void panic_halt(void);

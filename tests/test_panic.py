@@ -182,6 +182,13 @@ def test_all_harts_stop(idle: System) -> None:
     """After the block nothing runs any more, and nothing else is printed."""
     idle.harts.begin_call(1, "page_free", 0)
     idle.harts.let_panic()
+    # A hart that takes no interrupts wakes up no more. None is so in the kernel else.
+    for _ in range(100):
+        if not any(idle.remote.register(hart, "sie") for hart in range(HARTS)):
+            break
+        idle.harts.let_panic()
+    else:
+        pytest.fail(f"a hart takes interrupts yet:\n{idle.harts.table()}")
     length = len(idle.machine.serial.data)
     idle.machine.serial.type("help\n")
     idle.harts.let_panic(0.3)
@@ -208,3 +215,57 @@ def test_an_unexpected_panic_is_reported(idle: System) -> None:
     """The library's own promise: a panic ends the wait at once, with the text."""
     with pytest.raises(StagError, match=r"double free|no page"):
         idle.harts.call(0, "page_free", 0)
+
+
+def test_panic_in_a_panic(boot_system: BootSystem) -> None:
+    """The block ends where it went wrong, and the exit status tells all the same."""
+    system = boot_system(harts=2, arguments="run=loop")
+    system.run_to_user()
+    hart = system.harts.run("page_alloc").hart
+    page = system.remote.register(hart, "tp")
+    executor = page + system.symbols.struct("hart")["executor"].offset
+    system.kernel_memory(hart).write(executor, (8).to_bytes(8, "little"))
+    system.harts.disarm_panics()
+    system.remote.set_register(hart, "pc", system.symbols["page_free"])
+    system.remote.set_register(hart, "a0", 0)
+    assert system.machine.run().exit_code == 1
+    text = system.machine.serial.text.partition("---- kernel panic")[2]
+    assert "hart: " in text and "executor" not in text and text.rstrip().endswith("---"), text
+
+
+def test_panic_while_a_program_prints(idle: System) -> None:
+    """Another hart is in the midst of 256 characters: they end with the one that it was
+    about to send."""
+    memory = idle.kernel_memory(2)
+    text = idle.harts.call(2, "page_alloc")
+    memory.write(text, b"~" * 256)
+    idle.harts.begin_call(2, "console_write", text, 256)
+    for _ in range(20):
+        idle.harts.run_hart(2, "uart_put")
+    idle.harts.begin_call(1, "page_free", 0)
+    idle.harts.disarm_panics()
+    idle.harts.run_hart(1, "print_hart")
+    said = idle.harts.let_panic()
+    assert said.replace("~", "", 1).rstrip().endswith("---") and said.count("~") <= 1, said
+
+
+@pytest.mark.parametrize("place", ["hart_start", "hart_enter"])
+def test_trap_before_a_hart_has_its_table(boot_system: BootSystem, place: str) -> None:
+    """Another hart's, while the boot hart is beyond that. At hart_start translation is
+    off, at hart_enter the first table is in use."""
+    system = boot_system(harts=2)
+    boot = system.run_to_entry()
+    offset = system.load_address - system.symbols["_start"] if place == "hart_start" else 0
+    while (hart := system.harts.run(system.symbols[place] + offset).hart) == boot:
+        pass
+    system.remote.set_register(hart, "pc", 8)
+    system.harts.run_hart(hart, system.symbols["boot_trapped"] + offset)
+    room = system.remote.register(hart, "sp") - offset - system.symbols["boot_hart"]
+    assert 0 < room <= PAGE, "the stack may be in use"
+    text = system.harts.let_panic(harts=[hart])
+    assert re.search(r"stag: trap at boot: cause (1|12) at pc 0x8, address 0x8\s", text), text
+
+
+def test_names_begin_with_the_first_function(idle: System) -> None:
+    """Backtraces of the boot end there."""
+    assert idle.memory.u64(idle.symbols["symbol_table"]) == idle.symbols["text_start"]

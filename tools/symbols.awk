@@ -1,6 +1,8 @@
 # From `nm -n` of the kernel, the table that backtraces look names up in: pairs
 # of address and name, in the order of the addresses. Empty input, empty table.
 # text_start and text_end are marks of the linker script, not functions.
+BEGIN { count = 0 }
+
 $2 ~ /^[tT]$/ && $3 ~ /^[A-Za-z_]/ && $3 !~ /^text_/ {
     address[count] = $1
     name[count++] = $3

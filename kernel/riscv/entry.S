@@ -89,9 +89,11 @@ FUNCTION(hart_enter)
     call    hart_main                   # does not return
 END(hart_enter)
 
-/* A trap before the hart has its own table: a bug, told through the firmware. */
+/* A trap before the hart has its own table: a bug, told through the firmware. The
+ * boot hart may be beyond that, so its stack is not for others: what is left of its
+ * first page is. */
 PRIVATE_FUNCTION(boot_trap)
-    lla     sp, boot_stack + HART_STACK_SIZE
+    lla     sp, boot_hart + PAGE_SIZE
     csrr    a0, scause
     csrr    a1, sepc
     csrr    a2, stval

@@ -20,5 +20,5 @@ void ipi_receive(void) {
      * again. */
     csr_clear(sip, SIE_SOFTWARE);
     fence_io();
-    if (__atomic_load_n(&global()->panicking, __ATOMIC_ACQUIRE) != 0) panic_halt();
+    if (panicking()) panic_halt();
 }

@@ -395,6 +395,6 @@ void world_boot(void) {
     timer_init();
     info_init();
     asid_init();
-    console_init();
+    uart_init();
     free_at_start = audit_free_pages();
 }
