@@ -24,13 +24,18 @@ GIB = 1 << 30
 slow = pytest.mark.slow
 COMMAND = "run=usertests"
 QUICK = "run=hello"
+SAID = {COMMAND: r"usertests: \d+ passed, 0 failed", QUICK: "hello from user mode"}
 COMMANDS = [QUICK, pytest.param(COMMAND, marks=pytest.mark.slow)]
 
 
-def check_boot(config: MachineConfig, patience: float = 120) -> str:
+def check_boot(config: MachineConfig, patience: float = 120) -> None:
+    """To user mode on the whole machine, and what the command says. The exit status
+    alone does not tell: a kernel that only says why it stops powers off with 0."""
     code, text = run_to_exit(config, patience)
     assert code == 0, f"exit status {code}; the console said last:\n{text[-1500:]}"
-    return text
+    harts = f"{config.harts} hart{'s' if config.harts > 1 else ''}"
+    for wanted in (rf"Stag: {harts}, \d+ MiB, {config.mmu.capitalize()}", SAID[config.arguments]):
+        assert re.search(wanted, text), f"no {wanted!r}; the console said last:\n{text[-1500:]}"
 
 
 # The matrix. `make test` takes a few of its points, the slow tests all.
@@ -234,6 +239,12 @@ def many_pieces(tree: Devicetree) -> None:
     tree.set_memory(*((0x80000000 + i * 16 * MIB, 8 * MIB) for i in range(100)))
 
 
+def scattered(tree: Devicetree) -> None:
+    """As many pieces as a devicetree may tell of, and reserved pages that cut each."""
+    tree.set_memory(*((0x80000000 + i * 4 * MIB, 3 * MIB) for i in range(25)))
+    tree.reservations += [(0x80000000 + i * 4 * MIB + MIB, PAGE) for i in range(1, 21)]
+
+
 def deep_tree(tree: Devicetree) -> None:
     node = tree.root
     for _ in range(200):
@@ -281,6 +292,7 @@ BROKEN: dict[str, tuple[Callable[[Devicetree], None] | bytes, str]] = {
     "memory-elsewhere": (memory_elsewhere, "(?i)loaded at 0x80200000.*RAM"),
     "tiny-memory": (tiny_memory, "(?i)memory|RAM"),
     "many-pieces": (many_pieces, "(?i)memory|RAM"),
+    "scattered": (scattered, "more than .* separate pieces of RAM"),
     "deep-tree": (deep_tree, "(?i)devicetree"),
     "endless-plic": (endless_plic, "(?i)device at 0xc000000 is out of reach"),
     "last-plic": (last_plic, "(?i)device at 0xffffffffffa00000 is out of reach"),
@@ -320,6 +332,18 @@ def test_odd_but_possible(boot_system: BootSystem) -> None:
 
     system = boot_system(harts=2, arguments=QUICK)
     text = boot_with(system, change, patience=60)
+    assert "stag$ hello" in text, text
+
+
+def test_disabled_device_before_the_true_one(boot_system: BootSystem) -> None:
+    def change(tree: Devicetree) -> None:
+        (path,) = tree.compatible("ns16550a")
+        parent = tree.node(path.rpartition("/")[0])
+        other = Node({**uart_of(tree).properties, "status": b"disabled\0"})
+        other.set_wide("reg", 0x10003000, 0x100)
+        parent.children = {"serial@10003000": other, **parent.children}
+
+    text = boot_with(boot_system(harts=2, arguments=QUICK), change, patience=60)
     assert "stag$ hello" in text, text
 
 
