@@ -8,10 +8,10 @@ explorer (explore.py) decide who goes on. What it does that QEMU does not:
   - *Store buffers.* Under "tso" a hart's stores reach memory late, in order,
     but before its next fence for later loads, or atomic. Under "pso" stores to
     different words pass each other too, unless a fence or a release stands
-    between; an atomic orders no more than its aq and rl say: one whose result
-    nobody reads is held back like a store, and so is an sc without aq, but
-    then nobody else writes the word before it has arrived. A hart always sees
-    its own stores. "sc": everything at once.
+    between; an atomic orders no more than its aq and rl say (on an sc, aq alone
+    says nothing): one whose result nobody reads is held back like a store, and
+    so is an sc, but then nobody else writes the word before it has arrived. A
+    hart always sees its own stores. "sc": everything at once.
   - *Stale translations.* A translation that a hart has used stays until an
     sfence.vma that covers its address and address space number.
   - *Reservations.* sc fails if the line was stored to since lr, even if the

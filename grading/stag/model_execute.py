@@ -158,9 +158,12 @@ def atomic(world: State, hart: Hart, decoded: Decoded) -> str | None:
     is_lr, is_sc = decoded.funct == LR, decoded.funct == SC
     pa = address(world, hart, va, decoded.size, LOAD if is_lr else STORE)
     k, shift = pa >> 3, (pa & 7) * 8
+    # An aq on the sc alone need order nothing (unprivileged manual, Load-Reserved/
+    # Store-Conditional).
+    aq = decoded.aq and (decoded.rl or not is_sc)
     # What an atomic without aq writes may arrive late, where nobody needs
     # to know at once what it read.
-    holds = world.watching and world.passing and not decoded.aq and k in world.shared
+    holds = world.watching and world.passing and not aq and k in world.shared
     holds = holds and (is_sc or (decoded.rd == 0 and not is_lr))
     if world.watching:
         world.touch(hart, k, not is_lr)
@@ -174,7 +177,7 @@ def atomic(world: State, hart: Hart, decoded: Decoded) -> str | None:
         hold(world, hart, decoded, k, mask, operand << shift)
         hart.pc += 4
         return None
-    if decoded.aq or k in world.shared or not (world.passing and world.watching):
+    if aq or k in world.shared or not (world.passing and world.watching):
         arrive_for_atomic(world, hart, k, decoded.rl)
     # else nobody sees in which order this and what is held back arrive
     word = world.word(k)

@@ -287,9 +287,10 @@ class Scene:
         picture = draw(self, events, columns)
         places = "\n".join(f"  hart {hart}: {self.where(hart)}" for hart in columns)
         stored = self._store(explorer, finding)
+        switches = f"{finding.switches} switch{'es' if finding.switches != 1 else ''}"
         how = (
             f"found in schedule {finding.schedules} of the {finding.model} memory model,"
-            f" with {finding.switches} switches between harts:"
+            f" with {switches} between harts:"
         )
         lines = [
             finding.complaint,
