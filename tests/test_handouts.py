@@ -247,6 +247,14 @@ def test_pdf_is_made(site: Path) -> None:
     assert not (site / "book.html").exists()
 
 
+def test_pdf_has_room_for_its_tables(site: Path) -> None:
+    """A4 is 595 points wide, with margins of 50."""
+    command = ["pdftotext", "-bbox", str(site.parent / "stag.pdf"), "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    right = [float(x) for x in re.findall(r'xMax="([\d.]+)"', text)]
+    assert right and max(right) < 546
+
+
 def test_nothing_holds_a_solution(documents: dict[str, Document], site: Path) -> None:
     texts = {name: document.text for name, document in documents.items()}
     texts |= {path.name: path.read_text() for path in site.rglob("*.svg")}
@@ -267,6 +275,12 @@ def test_nothing_holds_a_solution(documents: dict[str, Document], site: Path) ->
         ("---\ntitle: x\n---\n<!-- generate: function kernel/lock.h no -->\n", "no function no"),
         ("---\ntitle: x\n---\nA <!-- generate: calls -->\n", "not a line that generates"),
         ("---\ntitle: x\n---\n![x](drawings/no.svg)\n", "there is no drawing no: there are"),
+        ("---\ntitle: x\n---\n[x](no.md)\n", "index.md: the link no.md leads nowhere"),
+        ("---\ntitle: x\n---\n[x](index.md#no)\n", "the link index.md#no leads nowhere"),
+        ("---\ntitle: x\n---\n[x](#no)\n", "the link #no leads nowhere"),
+        ("---\ntitle: x\n---\n[x](../README.md)\n", "the link ../README.md leads nowhere"),
+        ('---\ntitle: x\n---\n<a href="index.html">x</a>\n', "the link index.html leads nowhere"),
+        ("---\ntitle: \udcff\n---\n", "index.md is not UTF-8"),
     ],
 )
 def test_mistakes_in_a_page_get_one_line(
@@ -276,11 +290,38 @@ def test_mistakes_in_a_page_get_one_line(
 
     root = tmp_path / "tree"
     shutil.copytree(tree, root, ignore=shutil.ignore_patterns("build"))
-    (root / "handouts/index.md").write_text(page)
+    (root / "handouts/index.md").write_bytes(os.fsencode(page))
+    old = tmp_path / "out/site/index.html"
+    old.parent.mkdir(parents=True)
+    old.write_text("as it was")
     with pytest.raises(PageError, match=complaint) as error:
         pages = Sources(root, {"lost-update": "", "letter-late": ""}).pages()
         pages_site.write(pages[:1], {}, root / "handouts", tmp_path / "out")
     assert "\n" not in str(error.value)
+    assert old.read_text() == "as it was"
+
+
+def test_calendar_that_is_none(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root, ignore=shutil.ignore_patterns("build"))
+    (root / "handouts/calendar.toml").write_text("[1\n")
+    with pytest.raises(PageError, match=r"handouts/\w+\.md:\d+: .*calendar"):
+        Sources(root, {"lost-update": "", "letter-late": ""}).pages()
+
+
+def test_what_was_there_before_goes(tree: Path, tmp_path: Path) -> None:
+    from pages import site as pages_site
+    from pages.sources import Page
+
+    if NEEDED:
+        pytest.skip(f"not installed: {', '.join(NEEDED)}")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/old.html").write_text("")
+    pages_site.write([Page("index", "x", "text")], {}, tree / "handouts", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "stag.pdf"}
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {
+        *("index.html", "style.css", "drawings")
+    }
 
 
 def test_page_without_a_place(tree: Path, tmp_path: Path) -> None:

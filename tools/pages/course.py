@@ -80,7 +80,7 @@ def owned(lab: Lab) -> str:
     rows = ["| file | functions | exercise |", "| --- | --- | --: |"]
     for file in lab.owned:
         functions = [(e.number, h.function) for e, h in lab.hollow.values() if h.file == file]
-        names = ", ".join(f"`{name}`" for _, name in functions)
+        names = "<br>".join(f"`{name}`" for _, name in functions)
         numbers = ", ".join(str(n) for n in sorted({n for n, _ in functions}))
         rows.append(f"| `{file}` | {names} | {numbers} |")
     return "\n".join(rows)

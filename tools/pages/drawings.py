@@ -264,7 +264,9 @@ def graph(source: Path) -> str:
             ["dot", "-Tsvg", *options, source], capture_output=True, text=True, check=False
         )
     except OSError as error:
-        raise InfrastructureError(f"dot does not start: {error.strerror}") from None
+        raise InfrastructureError(
+            f"dot does not start ({error.strerror}): `make handouts` installs it"
+        ) from None
     if done.returncode != 0 or done.stderr:
         raise InfrastructureError(f"{source}: {done.stderr.strip()}")
     return _own_colours(done.stdout)

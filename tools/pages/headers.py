@@ -113,5 +113,5 @@ def member_comments(path: Path, struct: str) -> dict[str, str]:
     for names, text in re.findall(r"^ +([^/\n]+);\s*/\* (.*?) \*/$", body[1], re.MULTILINE):
         first, *rest = names.split(", ")
         for name in [re.split(r"[\s*]+", first)[-1], *rest]:
-            comments[re.sub(r"\W.*", "", name.lstrip("*"))] = text
+            comments[re.sub(r"\W.*", "", name.lstrip("*"))] = text.replace("`", "")
     return comments

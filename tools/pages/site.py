@@ -28,6 +28,7 @@ SHRINK = 0.7  # to what part of its width a drawing may shrink
 _BODY = "<!-- the page -->"
 _LINK = re.compile(r'href="([\w-]+)\.md(?:#([\w-]+))?"')
 _ID = re.compile(r'\bid="([^"]+)"')
+_TARGET = re.compile(r'\bhref="((?![a-z]+:)[^"]+)"')
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ def _run(command: list[str], what: str, text: str | None = None) -> str:
             command, input=text, capture_output=True, text=True, check=False, env=environment
         )
     except OSError as error:
-        raise InfrastructureError(f"{command[0]} does not start: {error.strerror}") from None
+        raise InfrastructureError(
+            f"{command[0]} does not start ({error.strerror}): `make handouts` installs it"
+        ) from None
     # WeasyPrint goes on after an error, such as a link that leads nowhere.
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     if done.returncode != 0 or errors:
@@ -65,8 +68,21 @@ def _pandoc(page: Page, template: Path) -> Made:
     # What may be too wide for a phone scrolls by itself.
     body = re.sub(r"<table>", '<div class="scroll" tabindex="0"><table>', body)
     body = body.replace("</table>", "</table></div>")
-    body = body.replace('<pre class="text"', '<pre tabindex="0" class="text"')
+    body = body.replace("<pre class=", '<pre tabindex="0" class=')
+    body = body.replace("<code>-E", '<code class="error">-E')
     return Made(page, toc.strip(), body.strip())
+
+
+def _check_links(made: list[Made]) -> None:
+    """Each leads to a page, and where it says so to a place in it."""
+    places = {one.page.name: set(_ID.findall(one.body)) for one in made}
+    for one in made:
+        for target in _TARGET.findall(one.toc + one.body):
+            name, _, place = html.unescape(target).partition("#")
+            found = places.get(name.removesuffix(".md")) if name else places[one.page.name]
+            if found is None or name.endswith(".html") or (place and place not in found):
+                where = f"handouts/{one.page.name}.md"
+                raise PageError(f"{where}: the link {target} leads nowhere")
 
 
 def _with_drawings(made: Made, drawings: dict[str, str]) -> Made:
@@ -174,15 +190,23 @@ def _write_pdf(made: list[Made], site: Path, out: Path) -> None:
 
 
 def write(pages: list[Page], drawings: dict[str, str], handouts: Path, out: Path) -> None:
-    """The folder `site` and stag.pdf, in `out`; what was there before goes."""
-    site = out / "site"
-    shutil.rmtree(site, ignore_errors=True)
+    """The folder `site` and stag.pdf, in `out`; what was there before goes, but not
+    before all of it is made."""
+    new = out / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    site = new / "site"
     (site / "drawings").mkdir(parents=True)
     for name, text in drawings.items():
         (site / f"drawings/{name}.svg").write_text(text)
-    template = out / "fragment.html"
+    template = new / "fragment.html"
     template.write_text(f"$toc$\n{_BODY}\n$body$\n")
-    made = [_with_drawings(_pandoc(page, template), drawings) for page in pages]
-    template.unlink()
+    bodies = [_pandoc(page, template) for page in pages]
+    _check_links(bodies)
+    made = [_with_drawings(one, drawings) for one in bodies]
     _write_site(made, handouts, site)
-    _write_pdf(made, site, out / "stag.pdf")
+    _write_pdf(made, site, new / "stag.pdf")
+    if (out / "site").exists():
+        shutil.rmtree(out / "site")
+    site.rename(out / "site")
+    (new / "stag.pdf").replace(out / "stag.pdf")
+    shutil.rmtree(new)

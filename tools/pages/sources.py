@@ -83,8 +83,11 @@ class Sources:
         return [self._page(found[name], labs.get(name)) for name in order]
 
     def _page(self, path: Path, lab: Lab | None) -> Page:
-        text = path.read_text()
         where = path.relative_to(self.root)
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError as error:
+            raise PageError(f"{where} is not UTF-8: {error}") from None
         head = _HEAD.match(text)
         if head is None:
             raise PageError(f"{where}: begin it with the lines `---`, `title: …`, `---`")
@@ -93,7 +96,7 @@ class Sources:
             line = text.count("\n", 0, match.start()) + 1
             try:
                 return self._generate(match[1], match[2].split(), lab)
-            except (LookupError, TypeError, OSError) as error:
+            except (LookupError, TypeError, ValueError, OSError) as error:
                 raise PageError(f"{where}:{line}: {match[0]}: {error}") from None
 
         body = _GENERATE.sub(fill, text)[head.end() :]
