@@ -81,6 +81,21 @@ def test_handouts_of_a_branch_are_whole(course: Path, lab: Lab) -> None:
     assert drawings and {f"handouts/{name}" for name in drawings} <= names
 
 
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: f"lab{lab.number}")
+def test_handouts_of_a_branch_lead_nowhere_else(course: Path, lab: Lab) -> None:
+    branch = f"lab{lab.number}"
+    names = files_of_branch(course, branch).keys()
+    targets = re.findall(r"^([a-z-]+):.* ## ", git(course, "show", f"{branch}:Makefile"), re.M)
+    for name in (name for name in names if re.match(r"handouts/.*\.md$", name)):
+        text = git(course, "show", f"{branch}:{name}")
+        links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
+        inside = {f"handouts/{link}" for link in links if "://" not in link}
+        assert inside <= names, name
+        rows = re.findall(r"^\| `make ([a-z-]+)` \|", text, re.M)
+        assert set(rows) <= set(targets), name
+        assert rows or name != "handouts/tools.md"
+
+
 def test_makefile_has_only_what_students_can_use(course: Path) -> None:
     text = git(course, "show", "lab3:Makefile")
     for word in ("tests", "labs/", "solutions", "bench.py", "tools/branches", "BREAK"):

@@ -46,6 +46,8 @@ TARGETS = (
 TOOLS = ("archive", "doctor", "setup", "stag.gdb", "symbols.awk", "tools.sh")
 INSTRUCTORS = re.compile(r"handouts/(instructor|solution)")  # pages that are not for students
 DRAWING = re.compile(r"\]\((drawings/[\w-]+\.svg)\)")
+LINK = re.compile(r"\[([^][]+)\]\(([\w-]+\.md)[^)]*\)")
+TARGET_ROW = re.compile(r"^\| `make ([a-z-]+)` \|.*\n", re.MULTILINE)
 
 IMAGE = "kernel/first_program_image.S"
 FIRST = "user/programs/first.c"
@@ -241,10 +243,13 @@ def _with_first_program(image: File) -> File:
 
 def _lay_pages(files: Files, pages: dict[str, str]) -> None:
     """Put the handouts that were filled in where they are not, with the
-    drawings that they show."""
+    drawings that they show; without links to pages, and without targets of make,
+    that are not there."""
     for path in sorted(pages.keys() & files.keys()):
-        files[path] = File(pages[path].encode())
-        for name in DRAWING.findall(pages[path]):
+        text = TARGET_ROW.sub(lambda row: row[0] if row[1] in TARGETS else "", pages[path])
+        text = LINK.sub(lambda at: at[0] if f"handouts/{at[2]}" in files else at[1], text)
+        files[path] = File(text.encode())
+        for name in DRAWING.findall(text):
             files[f"handouts/{name}"] = File(pages[f"handouts/{name}"].encode())
 
 
