@@ -172,7 +172,7 @@ ifneq ($(filter clean,$(GOALS)),)
 endif
 help: ## show this list
 	@echo "make TARGET [SETTING=value]. V=1 shows the commands. The targets:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-10s%s\n", name, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-16s%s\n", name, $$0 }'
 
 .PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade replay grade-solutions grade-steady starter branches submit handouts lint format doctor clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
