@@ -15,6 +15,7 @@
  *   usertests_park.h       park, its relatives, unpark, the console
  *   usertests_schedule.h   turns, preemption
  *   usertests_library.h    threads, locks, heap
+ *   usertests_spawn.h      program files, starting programs
  *   usertests_limits.h     no memory left, chains of spaces
  *
  * Each test runs in a thread, supervised by the main thread; how that makes
@@ -30,6 +31,7 @@
 #include "usertests_park.h"
 #include "usertests_schedule.h"
 #include "usertests_library.h"
+#include "usertests_spawn.h"
 #include "usertests_limits.h"
 
 struct part {
@@ -44,7 +46,8 @@ struct part {
 /* clang-format off: it does not know what a list in a macro is */
 static const struct part parts[] = {
     PART("memory", memory_tests),     PART("objects", object_tests),  PART("park", park_tests),
-    PART("schedule", schedule_tests), PART("library", library_tests), PART("limits", limit_tests),
+    PART("schedule", schedule_tests), PART("library", library_tests), PART("spawn", spawn_tests),
+    PART("limits", limit_tests),
 };
 /* clang-format on */
 
