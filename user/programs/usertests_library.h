@@ -37,6 +37,27 @@ static void test_threads(void) {
     for (uint64_t round = 0; round < 10; round++) threads_run(thread_number, 0 + 1 + 2 + 3);
 }
 
+/* With something in the way of its stack, or of its handle, a thread is not made.
+ * What it had got is given back: the next gets the same number and place. */
+static void test_thread_fails(void) {
+    struct thread *thread;
+
+    check(thread_create(thread_number, 0, &thread) == 0);
+    uint32_t number = thread->number;
+    uint64_t stack = USER_STACKS + (number + 1ul) * STACK_STRIDE - PAGE_SIZE;
+    const uint64_t ways[] = {stack, thread_handle_of(number)};
+    check(thread_join(thread, 0) == 0);
+    for (uint64_t i = 0; i < 2; i++) {
+        check(map(SPACE_OWN, ways[i], 1, PROT_READ, 0) == 0);
+        int64_t error = thread_create(thread_number, 0, &thread);
+        check(unmap(SPACE_OWN, ways[i], 1) == 0);
+        check(error == -EEXIST);
+        check(thread_create(thread_number, 0, &thread) == 0);
+        check(thread->number == number);
+        check(thread_join(thread, 0) == 0);
+    }
+}
+
 static uint32_t may_end;
 
 static int64_t thread_until_told(void *argument) {
@@ -198,7 +219,13 @@ static void test_number(void) {
 }
 
 static const struct test library_tests[] = {
-    {"threads", test_threads},     {"join_once", test_join_once}, {"mutex", test_mutex},
-    {"condition", test_condition}, {"semaphore", test_semaphore}, {"heap", test_heap},
-    {"print", test_print},         {"number", test_number},
+    {"threads", test_threads},
+    {"join_once", test_join_once},
+    {"mutex", test_mutex},
+    {"condition", test_condition},
+    {"semaphore", test_semaphore},
+    {"heap", test_heap},
+    {"print", test_print},
+    {"number", test_number},
+    {"thread_fails", test_thread_fails},
 };

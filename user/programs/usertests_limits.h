@@ -3,6 +3,8 @@
  */
 #pragma once
 #include "usertests_harness.h"
+#include "usertests_library.h"
+#include "usertests_spawn.h"
 
 /* With more pages than this, filling them all takes too long for a test that
  * is meant to be quick. */
@@ -14,17 +16,21 @@
 #define CHAIN_DEEP  10000
 #define CHAIN_PAGES 8
 
+/* More than a thread and a process need, even if most of it is in the caches of
+ * other harts. */
+#define START_PAGES_MAX 2048
+
 /* Where a space of the chain keeps the handle of the next: in the table that
  * holds its info page. */
 #define CHAIN_NEXT (USER_INFO_PAGE - PAGE_SIZE)
 
-/* Map all there is, from AREA up. Returns where it stopped. */
-static uint64_t use_all_memory(void) {
+/* Map all there is, from AREA up, with these rights. Returns where it stopped. */
+static uint64_t use_all_memory(uint64_t prot) {
     uint64_t at = AREA;
 
     for (uint64_t pages = 1024; pages > 0; pages /= 4) {
         int64_t error;
-        while ((error = map(SPACE_OWN, at, pages, PROT_READ, 0)) == 0) at += pages * PAGE_SIZE;
+        while ((error = map(SPACE_OWN, at, pages, prot, 0)) == 0) at += pages * PAGE_SIZE;
         check(error == -ENOMEM);
     }
     return at;
@@ -42,7 +48,7 @@ static bool too_much_memory(const char *test) {
 static void test_no_memory(void) {
     if (too_much_memory("no_memory")) return;
     check(create_executor(SPACE_OWN, handle(0)) == 0);
-    uint64_t end = use_all_memory();
+    uint64_t end = use_all_memory(PROT_READ);
     uint64_t count = 0;
     int64_t error;
 
@@ -61,6 +67,41 @@ static void test_no_memory(void) {
     check(start(handle(0), (uint64_t)code_end, 0, 0) == 0);
     check(unmap(SPACE_OWN, AREA, 100) == 0);
     check(map(SPACE_OWN, AREA + 10 * PAGE_SIZE, 80, PROT_RW, 0) == 0);
+}
+
+/* With each attempt there is a page more, so that a thread fails at each of its
+ * steps. Nothing is left behind: pages are counted after the test. */
+static void test_no_memory_for_thread(void) {
+    uint64_t at = AREA;
+    struct thread *thread;
+    int64_t error;
+
+    if (too_much_memory("no_memory_for_thread")) return;
+    use_all_memory(PROT_RW);
+    for (; (error = thread_create(thread_number, 0, &thread)) == -ENOMEM; at += PAGE_SIZE)
+        check(unmap(SPACE_OWN, at, 1) == 0 && at < AREA + START_PAGES_MAX * PAGE_SIZE);
+    check(error == 0);
+    check(thread->number == thread_self()->number + 1);
+    check(thread_join(thread, 0) == 0);
+}
+
+/* The same with a process, and its handles. */
+static void test_no_memory_for_process(void) {
+    int64_t handle_free = handle_take();
+    uint64_t at = AREA;
+    struct process process;
+    int64_t error;
+
+    check(handle_free > 0);
+    handle_drop(handle_free);
+    if (too_much_memory("no_memory_for_process")) return;
+    use_all_memory(PROT_RW);
+    for (; (error = argc_spawn(0, 0, &process)) == -ENOMEM; at += PAGE_SIZE)
+        check(unmap(SPACE_OWN, at, 1) == 0 && at < AREA + START_PAGES_MAX * PAGE_SIZE);
+    check(error == 0);
+    process_end(&process);
+    check(handle_take() == handle_free);
+    handle_drop(handle_free);
 }
 
 /* A heap that can't grow as far as it should gives back what it got (which is
@@ -118,6 +159,8 @@ static void test_many_spaces(void) {
 
 static const struct test limit_tests[] = {
     {"no_memory", test_no_memory},
+    {"no_memory_for_thread", test_no_memory_for_thread},
+    {"no_memory_for_process", test_no_memory_for_process},
     {"no_heap", test_no_heap},
     {"chain", test_chain},
     {"chain_executors", test_chain_executors},
