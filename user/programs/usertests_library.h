@@ -186,6 +186,21 @@ static void test_heap(void) {
     free(0);
 }
 
+/* Free blocks that touch become one, whichever of them is freed last. */
+static void test_heap_joins(void) {
+    for (uint64_t last = 0; last < 3; last++) {
+        char *blocks[3], *guard;
+
+        for (uint64_t i = 0; i < 3; i++) check((blocks[i] = malloc(1000)) != 0);
+        check((guard = malloc(1000)) != 0);
+        for (uint64_t i = 1; i <= 3; i++) free(blocks[(last + i) % 3]);
+        char *joined = malloc(3000);
+        check(joined == blocks[0]);
+        free(joined);
+        free(guard);
+    }
+}
+
 static void check_text(const char *wanted, const char *text, int length) {
     check(strcmp(wanted, text) == 0);
     check(length == (int)strlen(wanted));
@@ -219,13 +234,9 @@ static void test_number(void) {
 }
 
 static const struct test library_tests[] = {
-    {"threads", test_threads},
-    {"join_once", test_join_once},
-    {"mutex", test_mutex},
-    {"condition", test_condition},
-    {"semaphore", test_semaphore},
-    {"heap", test_heap},
-    {"print", test_print},
-    {"number", test_number},
-    {"thread_fails", test_thread_fails},
+    {"threads", test_threads},       {"join_once", test_join_once},
+    {"mutex", test_mutex},           {"condition", test_condition},
+    {"semaphore", test_semaphore},   {"heap", test_heap},
+    {"print", test_print},           {"number", test_number},
+    {"heap_joins", test_heap_joins}, {"thread_fails", test_thread_fails},
 };
