@@ -185,6 +185,67 @@ def test_keys_that_are_no_letters(serial: Serial) -> None:
     assert f"{PROMPT}hello a\ab\nhello from user mode\n" in serial.text
 
 
+def check_goes_on(serial: Serial, start: int) -> None:
+    """The shell, after what it has said up to `start`, with the next command."""
+    start = serial.wait_for(PROMPT, start=start)
+    serial.type("hello next\n")
+    serial.wait_for(PROMPT, start=serial.wait_for("argument 1: next", start=start))
+
+
+def test_a_line_too_long(serial: Serial) -> None:
+    """It takes 255 characters, and a bell rings for each of the others."""
+    serial.type("hello " + "x" * 300 + "\n")
+    check_goes_on(serial, serial.wait_for("argument 1: " + "x" * 249 + "\r\n"))
+    assert serial.text.count("\a") == 300 - 249
+
+
+def test_nothing_to_take_back(serial: Serial) -> None:
+    """Backspace and ctrl-U in an empty line."""
+    serial.type("\x7f\b\x15\x7fhello\n")
+    check_goes_on(serial, serial.wait_for("hello"))
+    assert f"{PROMPT}hello\nhello from user mode\n" in serial.text
+
+
+def test_too_many_words(serial: Serial) -> None:
+    serial.type("hello" + " x" * 16 + "\n")
+    check_goes_on(serial, serial.wait_for("too many words, at most 16"))
+    assert "argument 16" not in serial.text
+
+
+def test_too_many_keys(serial: Serial) -> None:
+    """While a program runs, the first 1024 are kept; ctrl-C makes room again."""
+    serial.type("usertests print\n")  # it counts free pages for half a second before
+    end = serial.wait_for("usertests print\r\n")
+    serial.type("hello first\n" + "x" * 1024)
+    end = serial.wait_for("\a", start=serial.wait_for("argument 1: first", start=end))
+    serial.type("\x15loop\n")
+    end = serial.wait_for("loop\r\n", start=end)
+    serial.type("x" * 2000)
+    for _ in range(50):
+        serial.type("\x03")  # again: if the shell is slow, the kernel drops keys as well
+        time.sleep(0.1)
+        if "^C" in serial.text:
+            break
+    check_goes_on(serial, serial.wait_for("^C", start=end))
+
+
+def test_jobs_that_are_not_there(serial: Serial) -> None:
+    end = 0
+    for number in (99, 17, 0, -1, 10**9, -(10**9)):
+        serial.type(f"kill {number}\n")
+        end = serial.wait_for(f"there is no job {number}; `jobs` lists them", start=end)
+    check_goes_on(serial, end)
+
+
+def test_too_many_jobs(serial: Serial) -> None:
+    """All places are taken: the next is refused until one is ended."""
+    serial.type("loop & " * 17 + "\n")
+    end = serial.wait_for("[16] loop")
+    end = serial.wait_for("loop: there are 16 jobs already; `kill N` ends one", start=end)
+    serial.type("kill 16; hello next\n")
+    serial.wait_for("argument 1: next", start=end)
+
+
 def test_more_jobs_than_places() -> None:
     """One after the other, those that have ended make room."""
     config = MachineConfig(KERNEL, 2, arguments="run=" + "hello & hello; " * 20)
