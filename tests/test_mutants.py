@@ -139,6 +139,19 @@ MUTANTS = {
         "usertests",
         60,
     ),
+    "floating-point-left-on": Mutant(
+        "boot.c", "SSTATUS_VS | SSTATUS_FS |", "SSTATUS_VS |", "usertests faults", 30
+    ),
+    "registers-told-of-one-that-runs": Mutant(
+        "executor.c",
+        "    if (!(seen & STATE_HELD)) {\n        info->pc",
+        "    {\n        info->pc",
+        "usertests inspect_running",
+        30,
+    ),
+    "quantum-too-long": Mutant(
+        "timer.c", "TICKS_PER_SECOND = 100", "TICKS_PER_SECOND = 10", "usertests quantum", 30
+    ),
 }
 
 

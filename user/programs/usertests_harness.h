@@ -93,7 +93,7 @@ static inline volatile uint64_t *words(uint64_t address) {
  * Pieces of machine code. A worker is started at one, with an argument in a0,
  * and needs no stack. Those that can go on terminate with a0 as it is then.
  */
-extern char code_load[], code_store[], code_jump[], code_illegal[], code_break[];
+extern char code_load[], code_store[], code_jump[], code_illegal[], code_float[], code_break[];
 extern char code_spin[], code_count[], code_patterns[], code_yield[], code_end[];
 
 #define PATTERN 0x0123456789abcd00ul /* + n: what code_patterns puts into xn */
@@ -105,6 +105,7 @@ __asm__(".text\n"
         "              j    code_end\n"
         "code_jump:    jr   a0\n"
         "code_illegal: unimp\n"
+        "code_float:   .word 0x02b57553\n" /* fadd.d fa0, fa0, fa1 */
         "code_break:   ebreak\n"
         "code_spin:    j    code_spin\n"
         "code_count:   addi t0, t0, 1\n" /* count in the word at a0 */

@@ -273,6 +273,28 @@ static void test_inspect_together(void) {
     }
 }
 
+/* Nothing is told of the registers of one that runs. */
+static void check_untold(uint64_t executor) {
+    struct executor_info info;
+
+    check(inspect(executor, &info) == 0);
+    check((info.state & (STATE_EXECUTING | STATE_QUEUED)) != 0);
+    check(info.pc == 0);
+    for (int i = 0; i < 31; i++) check(info.x[i] == 0);
+}
+
+/* Neither of one that executes, as the caller does, nor of one that is queued. */
+static void test_inspect_running(void) {
+    uint64_t count = info_page()->hart_count + 1; /* so that one waits */
+
+    for (uint64_t i = 0; i < count; i++) code_begin(i, code_patterns, 0);
+    for (uint64_t round = 0; round < 3; round++) {
+        park(EVENT_B, time_now() + 2 * info_page()->quantum);
+        check_untold(me());
+        for (uint64_t i = 0; i < count; i++) check_untold(handle(i));
+    }
+}
+
 static void test_inspect_buffer(void) {
     static const uint64_t nowhere[] = {0,         8,           AREA + PAGE_SIZE, 1ul << 38,
                                        1ul << 47, HANDLE_SELF, ~0ul - 7,         ~0ul << 12,
@@ -321,6 +343,7 @@ static void test_faults(void) {
     check_code_faults(code_store, (uint64_t)image_start, CAUSE_STORE);
     check_code_faults(code_store, (uint64_t)constants_start, CAUSE_STORE);
     check_code_faults(code_illegal, 0, CAUSE_ILLEGAL);
+    check_code_faults(code_float, 0, CAUSE_ILLEGAL); /* nobody saves such registers */
     code_begin(2, code_break, 0);
     check(settled(2).fault_cause == CAUSE_BREAK);
 }
@@ -505,6 +528,7 @@ static const struct test object_tests[] = {
     {"stop", test_stop},
     {"stop_self", test_stop_self},
     {"registers", test_registers},
+    {"inspect_running", test_inspect_running},
     {"inspect_buffer", test_inspect_buffer},
     {"inspect_together", test_inspect_together},
     {"faults", test_faults},

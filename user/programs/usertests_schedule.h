@@ -4,6 +4,11 @@
 #pragma once
 #include "usertests_harness.h"
 
+/* A turn is a hundredth of a second long. */
+static void test_quantum(void) {
+    check(info_page()->quantum == info_page()->timebase / 100);
+}
+
 /* Two that spin for each hart, and we: all go on. */
 static void test_preemption(void) {
     uint64_t count = 2 * info_page()->hart_count;
@@ -129,6 +134,7 @@ static void test_maps(void) {
 }
 
 static const struct test schedule_tests[] = {
+    {"quantum", test_quantum},
     {"preemption", test_preemption},
     {"yield_order", test_yield_order},
     {"idle_wake", test_idle_wake},
