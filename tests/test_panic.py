@@ -196,6 +196,31 @@ def test_all_harts_stop(idle: System) -> None:
     assert idle.all_idle(), idle.harts.table()
 
 
+RANKS = {"console": 3, "deadlines": 4, "scheduler": 5}  # of lock.h
+
+
+@pytest.mark.parametrize(
+    "held", [["console"], ["deadlines"], ["console", "scheduler"]], ids="-".join
+)
+def test_locks_out_of_order(idle: System, held: list[str]) -> None:
+    """The console's lock is taken by a hart that holds it, or one that comes behind
+    it. The panic names what was held."""
+    field = idle.symbols.struct("hart")["ranks_held"].offset
+    ranks = sum(1 << RANKS[name] for name in held)
+    idle.kernel_memory(1).set_u64(idle.remote.register(1, "tp") + field, ranks)
+    idle.harts.begin_call(1, "console_write", 0, 0)
+    text = idle.harts.let_panic()
+    check(text, idle, 1, r"lock\.h:\d+: assertion failed: .*ranks_held", "console_write")
+    (locks,) = re.findall(r"^locks: *(.*)$", text, re.MULTILINE)
+    assert locks == " ".join([*held, "held"]), text
+
+
+def test_no_lock_is_held(idle: System) -> None:
+    idle.harts.begin_call(1, "page_free", 0)
+    text = idle.harts.let_panic()
+    assert re.search(r"^locks: *none held$", text, re.MULTILINE), text
+
+
 @pytest.mark.parametrize("harts", [1, 4])
 def test_powers_off_under_test(boot_system: BootSystem, harts: int) -> None:
     """With commands to run nobody watches: the exit status tells."""
