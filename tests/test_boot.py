@@ -347,6 +347,16 @@ def test_disabled_device_before_the_true_one(boot_system: BootSystem) -> None:
     assert "stag$ hello" in text, text
 
 
+def check_kept(system: System, *ranges: tuple[int, int]) -> None:
+    """Nothing of these (start, size) ranges is the page allocator's, its table
+    included."""
+    for bank in system.allocation().banks:
+        start = system.memory.translate(bank.entries)
+        end = system.memory.translate(bank.base) + bank.size
+        for kept, size in ranges:
+            assert end <= kept or kept + size <= start, f"{kept:#x} is handed out"
+
+
 def test_reserved_ranges_in_one_node(boot_system: BootSystem) -> None:
     """All of them are kept from the page allocator."""
     first, second = (0x84000000, MIB), (0x86000000, 32 * MIB)
@@ -364,10 +374,7 @@ def test_reserved_ranges_in_one_node(boot_system: BootSystem) -> None:
     change(tree)
     system.replace_devicetree(hart, tree.flatten())
     system.run_to_prompt()
-    for bank in system.allocation().banks:
-        start = system.memory.translate(bank.base)
-        for kept, size in (first, second):
-            assert start + bank.size <= kept or kept + size <= start, f"{kept:#x} is handed out"
+    check_kept(system, first, second)
 
 
 def test_boot_hart_comes_last(boot_system: BootSystem) -> None:
@@ -405,6 +412,64 @@ def test_hart_numbers_with_gaps(boot_system: BootSystem) -> None:
     system.wait_for("stag$ ")
     assert system.variable("hart_count") == 3
     assert system.harts.mode(left_out) == 3, "the hart that is not there was started"
+
+
+def change_tree(system: System, change: Callable[[Devicetree, int], None]) -> int:
+    """Boot on a machine that is told of a little differently, by change(tree, the
+    boot hart). That hart; it stands at the kernel's first instruction."""
+    hart = system.run_to_entry()
+    tree = system.read_devicetree(hart)
+    change(tree, hart)
+    system.replace_devicetree(hart, tree.flatten())
+    return hart
+
+
+@pytest.mark.parametrize(("name", "value"), [("mmu-type", "riscv,none"), ("status", "disabled")])
+def test_harts_that_are_not_for_us(boot_system: BootSystem, name: str, value: str) -> None:
+    """A hart without an MMU, or one that is out of order, stays where it is."""
+
+    def change(tree: Devicetree, hart: int) -> None:
+        tree.node(f"/cpus/cpu@{(hart + 1) % 3}").set_string(name, value)
+
+    system = boot_system(harts=3)
+    left_out = (change_tree(system, change) + 1) % 3
+    system.wait_for("stag$ ")
+    assert system.variable("hart_count") == 2
+    assert system.harts.mode(left_out) == 3, "it was started"
+
+
+def test_reservation_block(boot_system: BootSystem) -> None:
+    """What the tree reserves outside of its nodes is kept from the page allocator."""
+    kept = [(0x84000000, MIB), (0x86000000, PAGE)]
+    system = boot_system(harts=1)
+    change_tree(system, lambda tree, _: tree.reservations.extend(kept))
+    system.run_to_prompt()
+    check_kept(system, *kept)
+
+
+def test_parts_of_pages_are_reserved_whole(boot_system: BootSystem) -> None:
+    """Two bytes on the border of two pages, and eight in the middle of one."""
+    parts = [(0x84000FFF, 2), (0x86000800, 8)]
+    system = boot_system(harts=1)
+    change_tree(system, lambda tree, _: tree.reservations.extend(parts))
+    system.run_to_prompt()
+    check_kept(system, (0x84000000, 2 * PAGE), (0x86000000, PAGE))
+
+
+def test_memory_beyond_the_linear_map(boot_system: BootSystem) -> None:
+    """Of RAM on the border of its 128 GiB the kernel uses the part below, of RAM
+    behind it nothing. The host gives only what is touched."""
+    border = 0x80000000 + 128 * GIB
+    backend = "memory-backend-ram,id=ram,size=130G,reserve=off"
+    extra = ("-object", backend, "-machine", "memory-backend=ram")
+    pieces = [(start, 64 * MIB) for start in (0x80000000, border - 32 * MIB, border + GIB)]
+    system = boot_system(harts=2, memory="130G", extra=extra)
+    change_tree(system, lambda tree, _: tree.set_memory(*pieces))
+    system.run_to_prompt()
+    assert f"RAM above {border:#x} is not used" in system.machine.serial.text
+    assert system.command("hello").startswith("hello")
+    check_kept(system, (border, GIB << 10))
+    assert system.allocation().pages * PAGE > (64 + 32 - 4) * MIB
 
 
 def test_harts_begin_where_the_boot_hart_did(boot_system: BootSystem) -> None:
