@@ -161,6 +161,22 @@ def test_image_in_the_second_bank(tmp_path: Path) -> None:
     check_boot(MachineConfig(image, 1, "256M", arguments=QUICK, devicetree=path))
 
 
+def test_memory_full_of_garbage(boot_system: BootSystem, tmp_path: Path) -> None:
+    """RAM holds anything when the power comes on, and the kernel's own variables
+    are zero only after it has cleared them."""
+    path = tmp_path / "ram"
+    path.write_bytes(b"\xa5" * (64 * MIB))
+    backend = f"memory-backend-file,id=ram,size=64M,mem-path={path},share=off"
+    extra = ("-object", backend, "-machine", "memory-backend=ram")
+    system = boot_system(harts=4, memory="64M", extra=extra)
+    system.run_to_entry()
+    start, end = system.symbols["bss_start"], system.symbols["bss_end"]
+    offset = system.load_address - system.symbols["_start"]
+    system.physical.write(start + offset, b"\xa5" * (end - start))
+    system.run_to_prompt()
+    assert system.command("hello").startswith("hello")
+
+
 # Machines that can't be: told through a changed devicetree at the kernel's first
 # instruction, so that the firmware's own console still works.
 
@@ -483,6 +499,16 @@ def test_harts_begin_where_the_boot_hart_did(boot_system: BootSystem) -> None:
     assert harts == {0, 1, 2}
     system.run_to_prompt()
     assert system.command("hello").startswith("hello")
+
+
+def test_programs_may_read_counters(boot_system: BootSystem) -> None:
+    """On each hart, though here the firmware has left that to the kernel."""
+    system = boot_system(harts=2)
+    for _ in range(2):
+        hart = system.harts.run(system.load_address).hart
+        system.remote.set_register(hart, "scounteren", 0)
+    system.run_to_prompt()
+    assert [system.remote.register(hart, "scounteren") for hart in range(2)] == [7, 7]
 
 
 @pytest.mark.parametrize("cut", [8, 100, 2000, 4000])
