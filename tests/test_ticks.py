@@ -1,10 +1,12 @@
 """A quantum ends whatever the hart was called into the kernel for: the tick may
-come with another interrupt, or while objects are freed."""
+come with another interrupt, or while objects are freed. And the info page's counts
+of free pages are true at each tick, and when a hart goes idle."""
 
 from __future__ import annotations
 
 import pytest
 from conftest import BootSystem, System
+from stag.harts import WFI
 
 SOFTWARE, TIMER = 1 << 63 | 1, 1 << 63 | 5  # of scause
 
@@ -74,3 +76,39 @@ def test_tick_ends_reaping(ticking: System) -> None:
         harts.run(ticking.remote.register(0, "ra"))
         traps += 1
         assert traps < 20, "what is left is not freed at the next traps"
+
+
+def counts(system: System) -> list[int]:
+    """Where the info page tells how many pages are free: in the queue and above the
+    marks, and in the first hart's cache."""
+    layout = system.symbols.struct("info_page")
+    names = ("pages_shared_free", "pages_cached")
+    return [system.variable("info_page") + layout[name].offset for name in names]
+
+
+def spoil_counts(system: System) -> None:
+    for address in counts(system):
+        system.memory.set_u64(address, 1)
+
+
+def check_counts(system: System) -> None:
+    state = system.allocation()
+    told = [system.memory.u64(address) for address in counts(system)]
+    assert told == [state.free - state.cached, state.cached]
+
+
+def test_pages_are_counted_at_a_tick(ticking: System) -> None:
+    spoil_counts(ticking)
+    ticking.harts.run(ticking.remote.register(0, "ra"))
+    check_counts(ticking)
+
+
+def test_pages_are_counted_before_a_hart_sleeps(boot_system: BootSystem) -> None:
+    """The shell takes a key, and there is nothing else to do."""
+    system = boot_system(harts=1)
+    system.run_to_prompt()
+    system.machine.serial.type("x")
+    system.harts.run("idle")
+    spoil_counts(system)
+    system.harts.step_until(0, lambda _: system.harts.instruction(0) == WFI)
+    check_counts(system)
