@@ -145,7 +145,7 @@ def test_verdicts() -> None:
     assert mutant_job_of(lab, name, {name}).points == 100 - worth
     assert mutant_job_of(lab, name, set()).complaint == f"not caught by {name}"
     extra = mutant_job_of(lab, name, {name, other})
-    assert extra.complaint == f"fails in {other}"
+    assert extra.complaint == f"fails in {other}, the first with: expected: 1\nfound: <2>"
     tests = {test.name for test in lab.tests}
     starter = starter_job(lab, tests - {name})
     assert starter.complaint == f"scores {worth} points: {name}"

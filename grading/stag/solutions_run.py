@@ -74,7 +74,9 @@ class Job:
             missed = sorted(self.fails - self.failed)
             extra = sorted(self.failed - self.fails)
             parts = [f"not caught by {' '.join(missed)}"] if missed else []
-            parts += [f"fails in {' '.join(extra)}"] if extra else []
+            if extra:
+                said = next(r.message for r in self.results if r.test.name == extra[0])
+                parts.append(f"fails in {' '.join(extra)}, the first with: {said.strip()}")
             self.complaint = "; ".join(parts)
 
     def judge_run(self) -> None:
