@@ -50,7 +50,7 @@ struct hart {
     uint64_t timer_at;               /* `time` at which the timer is set to go off */
     struct executor *reap_executors; /* without references, to be freed */
     struct space *reap_spaces;       /* the same, or to be torn down */
-    uint64_t panics;                 /* so many have begun here */
+    uint64_t panics;                 /* that have begun on this hart */
     uint8_t line_1[0x200 - 0x40 - 128];
 
     /* Written by the hart that hands the MCS lock over. */

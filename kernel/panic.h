@@ -13,7 +13,7 @@ struct kernel_frame;
  * A bug of the kernel: stop all harts, print one block (message, hart,
  * executor, registers, backtrace, locks held), then power off with a failure
  * code if the boot arguments gave commands to run, else wait for a debugger.
- * Never returns.
+ * One that happens while the block is printed ends it. Never returns.
  */
 __attribute__((noreturn, cold, noinline, format(printf, 1, 2))) void panic(const char *format, ...);
 

@@ -277,6 +277,7 @@ def test_nothing_holds_a_solution(documents: dict[str, Document], site: Path) ->
         ("---\ntitle: x\n---\n![x](drawings/no.svg)\n", "there is no drawing no: there are"),
         ("---\ntitle: x\n---\n[x](no.md)\n", "index.md: the link no.md leads nowhere"),
         ("---\ntitle: x\n---\n[x](index.md#no)\n", "the link index.md#no leads nowhere"),
+        ("---\ntitle: x\n---\n[x](index)\n", "the link index leads nowhere"),
         ("---\ntitle: x\n---\n[x](#no)\n", "the link #no leads nowhere"),
         ("---\ntitle: x\n---\n[x](../README.md)\n", "the link ../README.md leads nowhere"),
         ('---\ntitle: x\n---\n<a href="index.html">x</a>\n', "the link index.html leads nowhere"),

@@ -90,8 +90,7 @@ FUNCTION(hart_enter)
 END(hart_enter)
 
 /* A trap before the hart has its own table: a bug, told through the firmware. The
- * boot hart may be beyond that, so its stack is not for others: what is left of its
- * first page is. */
+ * boot hart may be beyond that and use its stack: this is its emergency stack. */
 PRIVATE_FUNCTION(boot_trap)
     lla     sp, boot_hart + PAGE_SIZE
     csrr    a0, scause

@@ -77,10 +77,11 @@ def _check_links(made: list[Made]) -> None:
     """Each leads to a page, and where it says so to a place in it."""
     places = {one.page.name: set(_ID.findall(one.body)) for one in made}
     for one in made:
+        own = places[one.page.name]
         for target in _TARGET.findall(one.toc + one.body):
             name, _, place = html.unescape(target).partition("#")
-            found = places.get(name.removesuffix(".md")) if name else places[one.page.name]
-            if found is None or name.endswith(".html") or (place and place not in found):
+            found = places.get(name[:-3] if name.endswith(".md") else "") if name else own
+            if found is None or (place and place not in found):
                 where = f"handouts/{one.page.name}.md"
                 raise PageError(f"{where}: the link {target} leads nowhere")
 
