@@ -23,9 +23,10 @@ __attribute__((noreturn)) void panic_trap(struct kernel_frame *frame);
 /* The machine is not one we can run on: one line, then stop. Never returns. */
 __attribute__((noreturn, cold, noinline, format(printf, 1, 2))) void stop(const char *format, ...);
 
-/* Does a hart panic? Then the others print nothing more, and halt. */
+/* Does a hart panic? Then the others print nothing more, and halt. They read
+ * nothing that it wrote, so nothing need be ordered. */
 static inline bool panicking(void) {
-    return __atomic_load_n(&global()->panicking, __ATOMIC_ACQUIRE) != 0;
+    return __atomic_load_n(&global()->panicking, __ATOMIC_RELAXED) != 0;
 }
 
 /* Called on a hart that was interrupted while another panics. */
