@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT
+from conftest import BUILD, ROOT
 from stag.labs import load_lab
 
 PARTS = ("Makefile", "pyproject.toml", "grading", "include", "kernel", "labs", "tools", "user")
@@ -120,6 +120,12 @@ def copy_parts(source: Path, to: Path, *parts: str) -> None:
             shutil.copytree(source / part, to / part, ignore=ignored)
         else:
             shutil.copy2(source / part, to)
+
+
+def copy_build(to: Path) -> None:
+    """What is built here, its times kept: then little has to be built in the tree
+    `to`. And nothing of build/ that another test may be writing."""
+    copy_parts(BUILD, to / "build", "flags", "sources", "kernel", "user")
 
 
 def lab_toml() -> str:

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, ROOT
-from course import LAB_CODE, PARTS, SOURCE, Course, Submit, copy_parts, lab_toml
+from conftest import ROOT
+from course import LAB_CODE, PARTS, SOURCE, Course, Submit, copy_build, copy_parts, lab_toml
 from stag.labs import load_lab
 
 
@@ -22,12 +22,8 @@ def probed(tmp_path_factory: pytest.TempPathFactory) -> Course:
     tests.mkdir()
     (tests / "test_probe.py").write_text(LAB_CODE)
     out = root / "build/grade/lab2"
-    # Begin with what is built here, its times kept: then little has to be built.
     copy_parts(ROOT, out / "tree", "Makefile", "include", "kernel", "tools", "user")
-    others = shutil.ignore_patterns(
-        "grade", "handouts", "host", "pycache", "solutions", "course*", "*cache", "*.sock"
-    )
-    shutil.copytree(BUILD, out / "tree/build", ignore=others)
+    copy_build(out / "tree")
     return Course(root, out)
 
 

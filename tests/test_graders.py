@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, ROOT
+from conftest import ROOT
+from course import copy_build
 from stag.branches import write_starter
 from stag.labs import load_lab
 
@@ -24,14 +25,7 @@ pytestmark = pytest.mark.skipif(not (ROOT / "labs").is_dir(), reason="no labs he
 
 def grade(number: int, out: Path, *options: str) -> dict[str, object]:
     """The results of grading a lab."""
-    shutil.copytree(
-        BUILD,
-        out / "tree/build",
-        ignore=shutil.ignore_patterns(
-            "grade", "handouts", "host", "pycache", "solutions", "course*", "*cache", "*.sock"
-        ),
-        dirs_exist_ok=True,
-    )
+    copy_build(out / "tree")
     command = [sys.executable, "grading/grade.py", "--lab", str(number), "--out", str(out)]
     done = subprocess.run(
         [*command, "--jobs", "1", *options],

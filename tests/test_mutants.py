@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, ROOT
+from conftest import ROOT
+from course import copy_build
 from stag.errors import StagError
 from stag.machine import MachineConfig, run_to_exit
 
@@ -160,7 +161,7 @@ def build(mutant: Mutant, folder: Path) -> Path:
     for name in ("kernel", "include", "user", "tools"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy2(ROOT / "Makefile", folder)
-    shutil.copytree(BUILD, folder / "build", ignore=shutil.ignore_patterns("host", "pycache"))
+    copy_build(folder)
     path = folder / "kernel" / mutant.file
     text = path.read_text()
     assert text.count(mutant.old) == 1, f"{mutant.file} has changed: mend the mutant"

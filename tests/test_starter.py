@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, ROOT
+from conftest import ROOT
+from course import copy_build
 from stag import sources
 from stag.branches import FIRST, IMAGE, write_starter
 from stag.grade_machine import bring_up, graded
@@ -34,9 +35,7 @@ FIRST_EXERCISE = {1: 3}
 def build(tree: Path) -> Path:
     """The kernel of a derived tree. What the reference's build has made and is
     as new as its source need not be made again."""
-    for name in ("kernel", "user"):
-        shutil.copytree(BUILD / name, tree / "build" / name)
-    shutil.copy2(BUILD / "flags", tree / "build")
+    copy_build(tree)
     keep = ("PATH", "HOME", "CROSS", "CI", "TMPDIR")
     made = subprocess.run(
         ["make", "-s", "kernel"],
