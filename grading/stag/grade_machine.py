@@ -17,6 +17,7 @@ from .errors import GuestExit, GuestHang, GuestPanic
 from .grade_symbols import graded_symbols_of
 from .harts import ENDINGS
 from .machine import PATIENCE, Machine, MachineConfig, slowness
+from .patience import Patience
 from .remote import Stop
 from .report_state import kernel_traps, machine_report, without_state
 from .symbols import Symbols
@@ -39,7 +40,8 @@ class GradedMachine(Machine):
 
     def wait_stop(self, patience: float = PATIENCE) -> Stop:
         begun = used = self._cpu_seconds()
-        active = time.monotonic()
+        idle = IDLE_SHARE * patience * slowness()
+        waiting = Patience(idle)
         while True:
             try:
                 stop = self.remote.wait(SLICE / slowness())
@@ -48,12 +50,12 @@ class GradedMachine(Machine):
                 return Stop(exit_code=self.wait_exit())
             except GuestHang:
                 pass
-            now, clock = self._cpu_seconds(), time.monotonic()
+            waits = waiting.pause() == 0
+            now = self._cpu_seconds()
             if now > used:
-                used, active = now, clock
+                used, waits, waiting = now, False, Patience(idle)
             flooded = len(self.serial.data) > CONSOLE_MAX
             runs = used - begun > patience * CPU_SHARE * min(slowness(), CPU_SLOWEST)
-            waits = clock - active > patience * IDLE_SHARE * slowness()
             if flooded or runs or waits:
                 stop = self.interrupt()
                 if stop.exited:

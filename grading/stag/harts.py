@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .errors import GuestExit, GuestHang, GuestPanic, RemoteError, StagError
 from .machine import PATIENCE, Machine, slowness
 from .memory import VirtualMemory
+from .patience import Patience
 from .remote import PC, Stop
 from .symbols import Symbols
 
@@ -242,8 +242,8 @@ class Harts:
         self.disarm_panics()
         serial = self.machine.serial
         start = said = len(serial.data)
-        deadline = time.monotonic() + patience * slowness()
-        while time.monotonic() < deadline:
+        waiting = Patience(patience * slowness())
+        while waiting.pause() > 0:
             self.resume(harts)
             try:
                 stop = self.remote.wait(0.05)

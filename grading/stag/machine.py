@@ -30,6 +30,7 @@ from typing import Literal
 from .errors import GuestExit, GuestHang, InfrastructureError
 from .grade_process import own_group
 from .memory import PhysicalMemory
+from .patience import Patience
 from .remote import Remote, Stop
 
 QEMU = os.environ.get("QEMU", "qemu-system-riscv64")
@@ -174,20 +175,20 @@ class Serial:
     def wait_for(self, text: str, *, start: int = 0, patience: float = PATIENCE) -> int:
         """Wait until `text` has come at or after byte `start`; its end."""
         wanted = text.encode()
-        deadline = time.monotonic() + patience * slowness()
+        waiting = Patience(patience * slowness())
         with self._arrived:
             while True:
+                pause = waiting.pause()
                 found = self._data.find(wanted, start)
                 if found >= 0:
                     return found + len(wanted)
-                left = deadline - time.monotonic()
-                if self._closed or left <= 0:
+                if self._closed or pause == 0:
                     why = "QEMU ended" if self._closed else f"{patience:g} seconds passed"
                     seen = bytes(self._data[start:][-600:]).decode(errors="replace")
                     raise GuestHang(
                         f"{why} before the console said {text!r}; it said last:\n{seen}"
                     )
-                self._arrived.wait(left)
+                self._arrived.wait(pause)
 
     def close(self) -> None:
         self._connection.close()
@@ -334,13 +335,19 @@ class Machine:
         assert self._process is not None, "not started"
         if self._remote is not None and self._remote.running:
             self._drain_stub(patience)
-        try:
-            code = self._process.wait(patience * slowness())
-        except subprocess.TimeoutExpired:
-            raise GuestHang(
-                f"the machine did not power off within {patience:g} seconds;"
-                f" the console said last:\n{self.serial.text[-600:]}"
-            ) from None
+        waiting = Patience(patience * slowness())
+        while True:
+            pause = waiting.pause()
+            try:
+                code = self._process.wait(pause)
+                break
+            except subprocess.TimeoutExpired:
+                if pause > 0:
+                    continue
+                raise GuestHang(
+                    f"the machine did not power off within {patience:g} seconds;"
+                    f" the console said last:\n{self.serial.text[-600:]}"
+                ) from None
         self.serial.finish()
         return code
 

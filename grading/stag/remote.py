@@ -23,12 +23,12 @@ import select
 import socket
 import struct
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .errors import GuestExit, GuestHang, InfrastructureError, MemoryFault, RemoteError
+from .patience import Patience
 
 SIGNAL_INTERRUPT = 2
 SIGNAL_TRAP = 5
@@ -93,7 +93,7 @@ class Remote:
             raise GuestExit("QEMU has ended: its debug stub takes no more requests") from None
 
     def _receive(self, timeout: float = 30.0) -> bytes:
-        deadline = time.monotonic() + timeout * self.timeout_factor
+        patience = Patience(timeout * self.timeout_factor)
         while True:
             start = self._buffer.find(b"$")
             end = self._buffer.find(b"#", start) if start >= 0 else -1
@@ -103,9 +103,11 @@ class Remote:
                 if self.trace:
                     print("<--", body[:200].decode(errors="replace"), file=sys.stderr)
                 return _expand(body) if b"}" in body or b"*" in body else body
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.connection], [], [], left)[0]:
-                raise GuestHang(f"no answer from the debug stub within {timeout:g} seconds")
+            pause = patience.pause()
+            if not select.select([self.connection], [], [], pause)[0]:
+                if pause == 0:
+                    raise GuestHang(f"no answer from the debug stub within {timeout:g} seconds")
+                continue
             try:
                 data = self.connection.recv(1 << 16)
             except OSError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +22,7 @@ from .machine import PATIENCE, Machine, MachineConfig, slowness
 from .memory import PhysicalMemory, TranslatedMemory
 from .opcodes import ECALL, SRET
 from .pagetable import MODES, PAGE, PageTable, U, X
+from .patience import Patience
 from .remote import PC, Remote
 from .symbols import Symbols
 
@@ -100,7 +100,7 @@ class System:
         the wait at once."""
         harts = self.harts
         serial = self.machine.serial
-        deadline = time.monotonic() + patience * slowness()
+        waiting = Patience(patience * slowness())
         wanted = text.encode()
         harts.resume()
         while True:
@@ -117,7 +117,7 @@ class System:
                     f" it said last:\n{serial.text[-1200:]}"
                 ) from None
             except GuestHang:
-                if time.monotonic() > deadline:
+                if waiting.pause() == 0:
                     self.machine.interrupt()
                     raise GuestHang(
                         f"the console did not say {text!r} within {patience:g} seconds;"
@@ -129,9 +129,9 @@ class System:
 
     def settle(self, patience: float = PATIENCE) -> None:
         """Let all harts run until none has anything to do, then stop them."""
-        deadline = time.monotonic() + patience * slowness()
+        waiting = Patience(patience * slowness())
         while not self.all_idle():
-            if time.monotonic() > deadline:
+            if waiting.pause() == 0:
                 raise GuestHang(f"some hart is never idle:\n{self.harts.table()}")
             self.harts.run_for(0.01)
 
