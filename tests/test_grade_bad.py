@@ -71,6 +71,19 @@ def test_reads_a_file_outside(probed: Course, submit: Submit, line: str) -> None
     assert probed.grade("--test=distinct").status == 0
 
 
+def test_name_that_is_assembly(probed: Course, submit: Submit) -> None:
+    """The names of functions are put into a table for the assembler, where one that no
+    compiler makes had it read a file."""
+    secret = probed.root / "secret"
+    secret.write_text("what only an instructor knows")
+    name = f'x\\\\\\";.incbin/**/\\\\\\"{secret}'
+    line = f'__asm__(".text\\n\\"{name}\\": nop");\n'
+    tree = submit(('#include "panic.h"\n', f'#include "panic.h"\n{line}'))
+    assert probed.grade(tree, "--test=distinct").status == 0
+    kernel = (probed.out / "tree/build/kernel.elf").read_bytes()
+    assert b".incbin" in kernel and secret.read_bytes() not in kernel
+
+
 def test_kernel_that_is_too_large(probed: Course, submit: Submit) -> None:
     code = "    static volatile char big[200 << 20];\n    big[(uint64_t)this_hart() % sizeof(big)] = 1;"
     check_no_points(probed.grade(submit(in_page_alloc(code))), "takes 200 MiB of memory")
