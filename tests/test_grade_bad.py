@@ -71,6 +71,14 @@ def test_reads_a_file_outside(probed: Course, submit: Submit, line: str) -> None
     assert probed.grade("--test=distinct").status == 0
 
 
+def test_reads_what_was_built(probed: Course, submit: Submit) -> None:
+    """It may have been built of another submission."""
+    line = '__asm__(".data\\n.incbin \\"build/kernel.elf\\"\\n.text");\n'
+    tree = submit(('#include "panic.h"\n', f'#include "panic.h"\n{line}'))
+    (probed.out / "tree/build/kernel.elf").touch()
+    check_no_points(probed.grade(tree), "kernel/page_alloc.c reads a file that is no source")
+
+
 def test_name_that_is_assembly(probed: Course, submit: Submit) -> None:
     """The names of functions are put into a table for the assembler, where one that no
     compiler makes had it read a file."""

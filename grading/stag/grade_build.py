@@ -27,6 +27,7 @@ WIDTH_MAX = 200  # of a line, which may come from a file that is no text
 OUTPUT_MAX = 1 << 20  # bytes of what the build says that are looked at
 IMAGE_MAX = 16 << 20  # bytes of memory: each machine of the tests has room for it
 UNDER_WAY = ".building"  # in a tree whose build has not come to its end
+MADE = ("/asm_offsets.h", "/shell.stripped")  # which sources read
 TIME_LIMIT = 300.0  # seconds, on a computer that does nothing else
 # Of a compiler or an assembler that was sent round in circles.
 LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 1 << 28}
@@ -100,13 +101,15 @@ def _under_way(tree: Path) -> Iterator[int]:
 
 def _check_reads(tree: Path) -> None:
     """The compiler and the assembler have read nothing but the tree and the
-    compiler's own headers: the reference is on this computer, too."""
+    compiler's own headers: the reference is on this computer, too. Of what is
+    made they read what given sources do: the rest may be of another submission."""
     compiler = (tree / "build/flags").read_text().split()[0]
     command = [compiler, "-print-file-name=include"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     of_compiler = Path(os.path.realpath(done.stdout.strip())).parent  # include-fixed is there, too
     temporary = re.compile(rf"{re.escape(os.path.realpath(tempfile.gettempdir()))}/cc\w+\.s")
     allowed = (f"{os.path.realpath(tree)}/", f"{of_compiler}/")
+    made = f"{os.path.realpath(tree)}/build/"
     for source in sorted([*tree.glob("kernel/**/*.[cS]"), *tree.glob("user/**/*.[cS]")]):
         name = source.relative_to(tree)
         for kind in (".o.d", ".o.read"):
@@ -116,6 +119,8 @@ def _check_reads(tree: Path) -> None:
                 read = os.path.realpath(tree / word.rstrip(":"))
                 if not read.startswith(allowed) and not temporary.fullmatch(read):
                     raise BadSubmission(f"{name} reads a file outside of the tree: {word}")
+                if read.startswith(made) and not read.endswith(MADE):
+                    raise BadSubmission(f"{name} reads a file that is no source: {word}")
 
 
 def _wait(make: subprocess.Popen[bytes]) -> None:
