@@ -134,6 +134,21 @@ def test_names_of_other_files(probed: Course, submit: Submit) -> None:
     assert "\033" not in graded.shown and "kernel/a\\nb.c (added)" in graded.data["ignored"]
 
 
+def test_folders_without_end(probed: Course, submit: Submit) -> None:
+    """Deeper than Python may call itself, and than a path may be long."""
+    tree = Path(submit().removeprefix("--tree="))
+    deep = 'for i in $(seq 2500); do : > a.c; mkdir deep; cd -P deep; done 2>&1'
+    try:
+        subprocess.run(["sh", "-c", deep], cwd=tree / "kernel", check=True)
+        graded = probed.grade(f"--tree={tree}", "--test=distinct")
+    finally:
+        subprocess.run(["rm", "-rf", tree / "kernel"], check=True)  # pytest would give up, too
+    assert graded.status == 0, graded.shown
+    assert graded.data["ignored"][0] == "kernel/a.c (added)"
+    assert re.fullmatch(r"… and \d+ more", graded.data["ignored"][-1])
+    assert len(graded.shown) < 300_000
+
+
 def test_build_that_was_killed(probed: Course) -> None:
     """It leaves half an object, which is newer than its source."""
     assert probed.grade("--test=distinct").status == 0

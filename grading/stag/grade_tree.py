@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .verdict import plain
 
 PARTS = ("Makefile", "include", "kernel", "tools", "user")
 SIZE_MAX = 1 << 20  # bytes of a source file
+EDITS_MAX = 200  # that are listed
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,17 @@ def _paths(tree: Path) -> list[str]:
     """The sources of a tree, relative to it. Hidden files, editors' backups
     and what is neither file nor link are no sources."""
     found = []
-    for part in PARTS:
-        at = tree / part
-        folder = at.is_dir() and not at.is_symlink()
-        for path in sorted(at.rglob("*")) if folder else [at]:
-            name = path.relative_to(tree).as_posix()
-            hidden = any(piece.startswith(".") for piece in name.split("/"))
-            backup = name.endswith(("~", ".orig", ".rej", ".pyc"))
-            if not hidden and not backup and (path.is_file() or path.is_symlink()):
-                found.append(name)
-    return found
+    waiting = [tree / part for part in PARTS]
+    while waiting:  # without recursion: folders may lie in each other a thousandfold
+        path = waiting.pop()
+        name = path.relative_to(tree).as_posix()
+        backup = name.endswith(("~", ".orig", ".rej", ".pyc"))
+        with suppress(OSError):  # closed to us, or of a name that is too long
+            if path.is_symlink() or path.is_file():
+                found += [] if backup else [name]
+            elif path.is_dir():
+                waiting += [at for at in path.iterdir() if not at.name.startswith(".")]
+    return sorted(found)
 
 
 def read_tree(tree: Path) -> Files:
@@ -138,7 +140,8 @@ def ignored_edits(pristine: Files, submission: Path, taken: set[str]) -> list[st
                 same = False
             if not same:
                 edits.append(f"{name} (changed)")
-    return edits
+    more = len(edits) - EDITS_MAX
+    return [*edits[:EDITS_MAX], f"… and {more} more"] if more > 0 else edits
 
 
 def _shown(name: str) -> str:
