@@ -167,7 +167,7 @@ def main() -> int:
         check_folders(options)
         plan = load_plan(ROOT, options.lab)
         tests = chosen(plan, options.challenge, options.test)
-    except StagError as error:
+    except (StagError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     out = (options.out or ROOT / "build" / "grade" / f"lab{plan.lab.number}").resolve()

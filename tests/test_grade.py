@@ -57,7 +57,7 @@ def test_chosen_test_comes_with_what_it_needs(probed: Course) -> None:
     "option",
     [
         *("--test=nothing", "--lab=9", "--tree=/nowhere", "--tree=/etc/passwd"),
-        *("--out=/etc/passwd", "--depth=-1", "--jobs=0"),
+        *("--out=/etc/passwd", "--depth=-1", "--jobs=0", f"--tree={'long' * 100}"),
     ],
 )
 def test_wrong_option_gets_one_line(probed: Course, option: str) -> None:
