@@ -64,6 +64,9 @@ def check_folders(options: argparse.Namespace) -> None:
     if not tree.is_dir():
         what = "is a file: unpack it first" if tree.exists() else "there is no such folder"
         raise StagError(f"--tree {tree}: {what}")
+    # Links that are handed in must not lead what is written there elsewhere.
+    if out and tree.resolve() != ROOT and tree.absolute() in out.absolute().parents:
+        raise StagError(f"--out {out}: give a folder outside of --tree, which may hold links")
     if out and (out.resolve() in (tree.resolve(), ROOT) or (out.exists() and not out.is_dir())):
         raise StagError(f"--out {out}: give a folder of its own")
 

@@ -66,6 +66,16 @@ def test_wrong_option_gets_one_line(probed: Course, option: str) -> None:
     assert len(graded.progress.splitlines()) == 1, graded.progress
 
 
+def test_nothing_is_written_through_a_link(probed: Course, submit: Submit, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("something of the instructor's")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/lock").symlink_to(mine)
+    graded = probed.grade(submit(), f"--out={tmp_path}/out", "--test=distinct")
+    assert graded.status == 2 and len(graded.progress.splitlines()) == 1, graded.progress
+    assert mine.read_text()
+
+
 def test_edits_elsewhere_are_ignored_and_listed(probed: Course, tmp_path: Path) -> None:
     copy_parts(probed.root, tmp_path, *PARTS)
     (tmp_path / "Makefile").write_text("kernel: ; false\n")
