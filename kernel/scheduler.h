@@ -21,7 +21,8 @@ void scheduler_enqueue(struct executor *executor);
  * hart->executor and hart->switched are set, and one that comes back from a park
  * (a STATE_REASON is set) gets its result by park_finish. Before a hart sleeps
  * it withdraws (shootdown.h) and works off what there is (reap_all,
- * info_count_pages); when it has slept it needs ticks again (timer_need_tick).
+ * info_count_pages); when it has slept, or reaped, it needs ticks again
+ * (timer_need_tick).
  * If reap_due is set it needs one before reap_all, which ends by it; and as long as
  * reap_due is set after that the hart does not sleep, but looks at the queue, and
  * begins anew.

@@ -63,7 +63,7 @@ def test_queue_fills_again(bench: Bench) -> None:
     for round_ in ("AB", "C", "DEF"):
         bench.enqueue(1, *round_)
         for name in round_:
-            bench.expect_next(1, name, f"after {', '.join(round_)} were queued in an empty queue")
+            bench.expect_next(1, name, f"after {', '.join(round_)} went into an empty queue")
     bench.enqueue(1, "G", "H")
     bench.expect_next(1, "G")
     bench.enqueue(1, "I", "A")
