@@ -71,15 +71,24 @@ def locked_increment(process: Process) -> int:
 
 def waiter(process: Process) -> int:
     """A thread that waits once and then puts its number on the log."""
+    return waiter_again(process, 1)[0]
+
+
+def waiter_again(process: Process, times: int = 2) -> list[int]:
+    """One that does so several times: where it is after each."""
     number = len(process.threads)
     code = process.code()
-    code.call(process["mutex_lock"], MUTEX)
-    code.call(process["condition_wait"], CONDITION, MUTEX)
-    code.append(LOG, number)
-    code.call(process["mutex_unlock"], MUTEX)
-    end = code.end()
+    ends = []
+    for _ in range(times):
+        code.call(process["mutex_lock"], MUTEX)
+        code.call(process["condition_wait"], CONDITION, MUTEX)
+        code.append(LOG, number)
+        code.call(process["mutex_unlock"], MUTEX)
+        ends.append(code.here)
+        code.put(FLAG, 0)
+    ends[-1] = code.end()
     process.thread(code)
-    return end
+    return ends
 
 
 def test_mutex_of_one_thread(scene, kernel) -> None:
@@ -263,23 +272,29 @@ def test_mutex_of_three_threads(scene, kernel) -> None:
 
 
 def test_condition_signal_wakes_the_first(scene, kernel) -> None:
+    """And again, when all have gone on and wait once more."""
     process = Process(Bench(scene()), kernel)
-    ends = [waiter(process), waiter(process)]
+    ends = [waiter_again(process), waiter_again(process)]
     code = process.code()
-    for _ in range(2):
+    stops = []
+    for _ in range(4):
         code.call(process["mutex_lock"], MUTEX)
         code.call(process["condition_signal"], CONDITION)
         code.call(process["mutex_unlock"], MUTEX)
-        ends.append(code.here)
+        stops.append(code.here)
         code.put(FLAG, 0)
-    ends[-1] = code.end()
+    stops[-1] = code.end()
     process.thread(code)
-    for thread in (0, 1):
-        must_sleep(process, thread, ends[thread], "in condition_wait, and the mutex is free")
-    for stop, wanted, after in ((ends[2], [0], "one signal"), (ends[3], [0, 1], "two signals")):
-        must_end(process, 2, stop, "since condition_signal never sleeps")
-        for hart in (1, 2):
-            run(process, hart, *ends[:2])
+    signals = ("one signal", "two signals", "two signals, and one when both wait again", "a fourth")
+    for i, after in enumerate(signals):
+        if i % 2 == 0:
+            for thread in (0, 1):
+                why = "in condition_wait" + " for the second time" * (i // 2)
+                must_sleep(process, thread, ends[thread][i // 2], f"{why}, and the mutex is free")
+        must_end(process, 2, stops[i], "since condition_signal never sleeps")
+        for thread in (0, 1):
+            run(process, thread + 1, ends[thread][i // 2])
+        wanted = [0, 1, 0, 1][: i + 1]
         check(
             log(process) == wanted,
             f"after {after} these threads have gone on, in this order: {threads(wanted)}",
