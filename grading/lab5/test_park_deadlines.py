@@ -216,6 +216,39 @@ def test_late_timeout(scene) -> None:
         "the timeout of this park ends it and tells the caller to queue A",
         f"it returns {bool(queue)}; {bench.describe(a)}",
     )
+    explore_late_timeout(Bench(scene()))
+
+
+def explore_late_timeout(bench: Bench) -> None:
+    """While the timeout looks at the word, that park ends, and A parks again."""
+    a = bench.running(1, "A")
+    bench.park(1, a, EVENT, bench.scene.world.time + SOON)
+    late = bench.scene.field(a, "executor", "deadline_sequence")
+    first = bench.state(a) & SEQUENCE
+    bench.arguments(a, EVENT, DEADLINE_NONE)
+
+    def judge(_: object) -> str | None:
+        state = bench.state(a)
+        if state & SEQUENCE == first or state & (PARKED | REASON) == PARKED:
+            return None
+        return f"the timeout of A's first park has ended its second one; {bench.describe(a)}"
+
+    bench.scene.explore(
+        [
+            Thread(2, Call("park_timeout", (a, late))),
+            Thread(
+                1,
+                Call("executor_unpark", (a, EVENT)),
+                Call("scheduler_next"),
+                Call("call_park", (a,)),
+                waits=True,
+            ),
+        ],
+        judge,
+        models=["sc"],
+        switches=1,
+        hint="the sequence number is compared in the same step that ends the park",
+    )
 
 
 def test_sequence_wraps(scene) -> None:
