@@ -113,6 +113,7 @@ def test_unpark_call(scene) -> None:
 
     unpark(bench.handle(a), 0, -EINVAL)
     unpark(bench.handle(a), 1 << 32, -EINVAL)
+    unpark(bench.handle(a), 1 << 63 | FIRST, -EINVAL)
     unpark(bench.handle(a) + 64 * 4096, FIRST, -EBADF)
     unpark(0, FIRST, -EBADF)
     bench.check_at_rest(a, PARKED, "calls that were refused")
@@ -171,7 +172,17 @@ def test_unpark_keeps_references(scene) -> None:
             bench.go_on(2, "call_unpark", b)
         else:
             bench.scene.call(2, "executor_unpark", a, OTHER)
-            bench.scene.call(2, "executor_unpark", a, FIRST)
+            bench.scene.enter(2, "executor_unpark", a, FIRST)
+            bench.scene.run(2, "scheduler_enqueue")
+            found = bench.references(a)
+            check(
+                found >= running,
+                f"when scheduler_enqueue is called {running} references to A: it gets one",
+                f"{found}",
+                where="kernel/scheduler.h",
+                hint="as soon as A is in the queue another hart may run it, and give that back",
+            )
+            bench.scene.run(2)
         bench.no_more_than(a, running)
         got = bench.scene.call(1, "scheduler_next")
         check(got == a, "A runs again", bench.name(got))
