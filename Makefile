@@ -39,10 +39,10 @@ $(if $(BUSY),$(call check,BUSY,[0-9][0-9]?,a number of busy loops up to 99))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
 $(if $(TEST),$(call check,TEST,[][A-Za-z0-9_.:-]+,a word of a test's name))
 
-# What the goals need is found, and installed or named if it is missing.
+# What the goals need is found, and installed or named if it is missing (with -n named).
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
   NEEDS := $(or $(if $(filter handouts branches starter test%,$(GOALS)),handouts),$(if $(filter bench grade% replay submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
-  TOOLS := $(shell CROSS=$(call quote,$(CROSS)) GDB=$(call quote,$(GDB)) QEMU=$(call quote,$(QEMU)) PYTHON=$(call quote,$(PYTHON)) tools/setup $(NEEDS))
+  TOOLS := $(shell $(if $(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),STAG_INSTALL=no) CROSS=$(call quote,$(CROSS)) GDB=$(call quote,$(GDB)) QEMU=$(call quote,$(QEMU)) PYTHON=$(call quote,$(PYTHON)) tools/setup $(NEEDS))
   $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
 endif
 
