@@ -27,6 +27,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from stag.command_line import Parser
 from stag.errors import StagError
 from stag.interleave import count_operations
 from stag.machine import MachineConfig, run_to_exit
@@ -186,6 +187,7 @@ def table_of(figures: dict[str, int]) -> Table:
 
 def main() -> int:
     interrupt.clean_up_when_killed()
+    Parser("bench.py", "Count the instructions of each operation.").parse_args()
     try:
         figures = measure()
     except StagError as error:

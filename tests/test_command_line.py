@@ -129,7 +129,8 @@ def test_word_of_no_test(mark: list[str]) -> None:
 @pytest.mark.parametrize(
     "program",
     [
-        *("grading/grade.py", "grading/solutions.py", "grading/steady.py", "grading/submit.py"),
+        *("grading/bench.py", "grading/grade.py", "grading/solutions.py", "grading/steady.py"),
+        "grading/submit.py",
         *("tools/branches", "tools/handouts", "tools/starter"),
     ],
 )
