@@ -290,6 +290,21 @@ def test_exit_twice(bench: Bench) -> None:
     )
 
 
+def check_held_while_ended(bench: Bench) -> None:
+    """Others may let go of an executor while space_exit ends it."""
+    space, executor = bench.process(SPINS)
+    bench.scene.enter(0, "space_exit", space)
+    bench.scene.run(0, "executor_end")
+    held = bench.references(executor, "executor")
+    check(
+        held >= 2 or bench.returned(0),
+        "when executor_end is called 2 references: the test's and that of space_exit",
+        str(held),
+        EXIT,
+        "else it could be freed while you end it",
+    )
+
+
 def test_exit_with_one_to_be_freed(bench: Bench) -> None:
     """An executor without references waits in the reap list."""
     space = bench.space()
@@ -307,6 +322,7 @@ def test_exit_with_one_to_be_freed(bench: Bench) -> None:
         f"{EXIT}, {REAP}",
     )
     check_ended(bench, kept, "another executor")
+    check_held_while_ended(bench)
 
 
 def test_last_executor_ends_the_process(bench: Bench) -> None:
