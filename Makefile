@@ -37,7 +37,8 @@ $(if $(CHALLENGE),$(call check,CHALLENGE,1,1))
 $(if $(TIMES),$(call check,TIMES,[1-9][0-9]*,how many times))
 $(if $(BUSY),$(call check,BUSY,[0-9][0-9]?,a number of busy loops up to 99))
 $(if $(DEPTH),$(call check,DEPTH,[1-9][0-9]?,a number from 1 to 99))
-$(if $(TEST),$(call check,TEST,[][A-Za-z0-9_.:-]+,a word of a test's name))
+$(if $(TEST),$(call check,TEST,[][A-Za-z0-9_.:][][A-Za-z0-9_.:-]*,a word of a test's name))
+$(if $(filter and or not,$(TEST)),$(error TEST=$(TEST): give another word))
 
 # What the goals need is found, and installed or named if it is missing (with -n named).
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
@@ -124,7 +125,7 @@ qemu-gdb: build/kernel.elf ## run it, waiting for a debugger
 	@$(MACHINE) -S -gdb unix:build/gdb.sock,server=on,wait=off -pidfile build/gdb.pid
 
 gdb: ## attach a debugger to what make qemu-gdb runs
-	@test -S build/gdb.sock || { echo "No machine waits here: first type make qemu-gdb in another terminal"; exit 1; }
+	@kill -0 "$$(cat build/gdb.pid 2>/dev/null)" 2>/dev/null || { echo "No machine waits here: first type make qemu-gdb in another terminal"; exit 1; }
 	@printf '%s\n' 'set osabi none' 'set architecture riscv:rv64' 'file build/kernel.elf' \
 		'source tools/stag.gdb' 'target remote build/gdb.sock' >build/gdbinit
 	@$(GDB) -q -x build/gdbinit

@@ -22,6 +22,8 @@ MISTAKES = {
     "MMU=sv57": "MMU=sv57: give sv39 or sv48",
     "LAB=7": "LAB=7: give a number from 1 to 6",
     "TEST=two words": "TEST=two words: give a word",
+    "TEST=-x": "TEST=-x: give a word",
+    "TEST=not": "TEST=not: give another word",
 }
 
 
