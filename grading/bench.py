@@ -194,7 +194,11 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     Console().print(table_of(figures))
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    try:
+        RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    except OSError as error:
+        print(f"{RESULT}: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import bench
 import pytest
 
@@ -45,3 +47,14 @@ def test_across_harts() -> None:
     assert figures.keys() == BOUNDS.keys()
     for name, bound in BOUNDS.items():
         assert 0 < figures[name] <= bound, f"{bench.ACROSS[name]}: {figures[name]} instructions"
+
+
+def test_figures_that_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "measure", dict)
+    monkeypatch.setattr(bench, "table_of", str)
+    monkeypatch.setattr(bench, "RESULT", tmp_path / "none" / "bench.json")
+    monkeypatch.setattr("sys.argv", ["bench.py"])
+    assert bench.main() == 1
+    assert capsys.readouterr().err == f"{tmp_path}/none/bench.json: No such file or directory\n"
