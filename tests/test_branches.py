@@ -596,6 +596,7 @@ def test_untouched_branch_scores_nothing(course: Path, number: int, tmp_path: Pa
     tree = clone(course if number == 1 else base_of(course), branch, tmp_path / "tree")
     _, data, shown = grade(tree)
     assert [test["name"] for test in data["tests"] if test["got"]] == []  # type: ignore[union-attr]
+    assert not data["rejected"]
     assert f"0 of {lab.points} points" in shown
     assert f"#exercise-{FIRST_EXERCISE.get(number, 1)}" in shown
     assert data["ignored"] == [] and data["notes"] == []

@@ -27,7 +27,7 @@ WIDTH_MAX = 200  # of a line, which may come from a file that is no text
 OUTPUT_MAX = 1 << 20  # bytes of what the build says that are looked at
 IMAGE_MAX = 16 << 20  # bytes of memory: each machine of the tests has room for it
 UNDER_WAY = ".building"  # in a tree whose build has not come to its end
-MADE = ("/asm_offsets.h", "/shell.stripped")  # which sources read
+MADE = ("/asm_offsets.h", "/shell.stripped", "/first.stripped")  # which sources read
 TIME_LIMIT = 300.0  # seconds, on a computer that does nothing else
 # Of a compiler or an assembler that was sent round in circles.
 LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 1 << 28}
