@@ -3,6 +3,7 @@ the later labs hollow, and what only looks like a kernel scores none."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import KERNEL, ROOT
 from course import copy_build
 from stag.branches import write_starter
 from stag.labs import load_lab
@@ -115,6 +116,17 @@ def test_kernel_that_does_nothing(number: int, tmp_path: Path) -> None:
     results = grade(number, tmp_path / "out", "--tree", str(tmp_path / "submission"))
     assert not results["rejected"]
     assert points(results) == 0, [t["name"] for t in results["tests"] if t["got"]]  # type: ignore
+
+
+def test_library_is_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lab 5 runs a program that was built with this kernel, not one of a build before."""
+    monkeypatch.syspath_prepend(ROOT / "grading/lab5")
+    find_library = importlib.import_module("user_code").find_library
+    (tmp_path / "user").mkdir()
+    for name, time in (("a.elf", 1), ("lib.a", 2), ("b.elf", 2)):
+        path = shutil.copy(find_library(KERNEL).path, tmp_path / "user" / name)
+        os.utime(path, (time, time))
+    assert find_library(tmp_path / "kernel.elf").path.name == "b.elf"
 
 
 def submission(folder: Path, number: int) -> Path:

@@ -138,9 +138,13 @@ class Code:
 
 @functools.cache
 def find_library(kernel: Path) -> Symbols:
-    """The smallest program of this tree that has all of user/lib/sync.c in it."""
+    """The smallest program of this tree that has all of user/lib/sync.c in it. One
+    that is older than the library was not built with it, nor for this kernel."""
+    built = (kernel.parent / "user/lib.a").stat().st_mtime_ns
     programs = (kernel.parent / "user").glob("*.elf")
     for path in sorted(programs, key=lambda path: (path.stat().st_size, path.name)):
+        if path.stat().st_mtime_ns < built:
+            continue
         try:
             symbols = symbols_of(path)
         except StagError:
