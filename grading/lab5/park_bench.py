@@ -30,7 +30,8 @@ PTE_R, PTE_W, PTE_X, PTE_U, PTE_EXECUTOR = 2, 4, 8, 16, 0x200
 
 # include/stag/abi.h
 EXECUTING, QUEUED, PARKED, STOPPED, TERMINATED = 1, 2, 4, 8, 16
-REASON, SEQUENCE_ONE, SEQUENCE = 3 << 8, 1 << 12, 0xFFFFF << 12
+REASON, REASON_TIMEOUT = 3 << 8, 2 << 8
+SEQUENCE_ONE, SEQUENCE = 1 << 12, 0xFFFFF << 12
 FLAGS = {EXECUTING: "executing", QUEUED: "queued", PARKED: "parked", STOPPED: "stopped",
          TERMINATED: "terminated"}  # fmt: skip
 EVENT_WAKE = 1

@@ -12,6 +12,7 @@ from park_bench import (
     PARKED,
     QUEUED,
     REASON,
+    REASON_TIMEOUT,
     SEQUENCE,
     SEQUENCE_ONE,
     SPARE,
@@ -229,9 +230,9 @@ def explore_late_timeout(bench: Bench) -> None:
 
     def judge(_: object) -> str | None:
         state = bench.state(a)
-        if state & SEQUENCE == first or state & (PARKED | REASON) == PARKED:
+        if state & SEQUENCE == first or (state & PARKED and not state & REASON_TIMEOUT):
             return None
-        return f"the timeout of A's first park has ended its second one; {bench.describe(a)}"
+        return f"the timeout of A's first park has reached its second one; {bench.describe(a)}"
 
     bench.scene.explore(
         [
