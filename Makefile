@@ -14,7 +14,7 @@ MEM   := 128M
 MMU   := sv39
 RUN   :=
 TEST  :=
-SETTINGS := HARTS MEM MMU RUN TEST LAB OUT BREAK ALL CHALLENGE TIMES BUSY PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
+SETTINGS := HARTS MEM MMU RUN TEST LAB SUBMISSIONS OUT BREAK ALL CHALLENGE TIMES BUSY PRIOR DEPTH CASE STEP V CROSS GDB QEMU PYTHON
 PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 export RUN CROSS QEMU GDB STEP PYTHONPYCACHEPREFIX
 
@@ -141,6 +141,9 @@ bench: kernel user ## count the instructions of each operation
 grade: ## grade a lab: LAB=2 (TEST=word DEPTH=3 CHALLENGE=1 PRIOR=mine: your files of earlier labs)
 	@$(PYTHON) grading/grade.py $(if $(LAB),--lab $(LAB)) $(if $(TEST),--test '$(TEST)') \
 		$(if $(CHALLENGE),--challenge) $(if $(PRIOR),--prior $(PRIOR)) $(if $(DEPTH),--depth $(DEPTH)) $(if $(V),--verbose)
+grade-class: ## grade what a class has handed in: LAB=2 SUBMISSIONS=dir (OUT=dir PRIOR=mine)
+	@$(PYTHON) grading/grade_class.py $(if $(LAB),--lab $(LAB)) $(if $(PRIOR),--prior $(PRIOR)) \
+		$(if $(SUBMISSIONS),--submissions $(call quote,$(SUBMISSIONS))) $(if $(OUT),--out $(call quote,$(OUT)))
 replay: ## stop in the debugger in a schedule that failed: CASE=file STEP=12
 	@$(PYTHON) grading/replay.py $(call quote,$(CASE))
 grade-solutions: ## test the graders with right and wrong solutions (LAB=2 TEST=word ALL=1 TIMES=10)
@@ -175,5 +178,5 @@ help: ## show this list
 	@echo "make TARGET [SETTING=value]. V=1 shows the commands. The targets:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 \2/p' Makefile | awk '{ name = $$1; $$1 = ""; printf "  %-16s%s\n", name, $$0 }'
 
-.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade replay grade-solutions grade-steady starter branches submit handouts lint format doctor clean help
+.PHONY: FORCE kernel user qemu qemu-gdb gdb test test-slow bench grade grade-class replay grade-solutions grade-steady starter branches submit handouts lint format doctor clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -132,7 +132,7 @@ def test_word_of_no_test(mark: list[str]) -> None:
     "program",
     [
         *("grading/bench.py", "grading/grade.py", "grading/solutions.py", "grading/steady.py"),
-        "grading/submit.py",
+        *("grading/grade_class.py", "grading/submit.py"),
         *("tools/branches", "tools/handouts", "tools/starter"),
     ],
 )

@@ -250,7 +250,7 @@ def as_junit(grade: Grade) -> bytes:
     return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file that is never half there."""
     new = path.with_suffix(".new")
     new.write_bytes(data)
@@ -260,8 +260,8 @@ def _replace(path: Path, data: bytes) -> None:
 def write_files(grade: Grade, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(as_data(grade), indent=2, ensure_ascii=False) + "\n"
-    _replace(folder / "results.json", text.encode())
-    _replace(folder / "junit.xml", as_junit(grade))
+    replace_file(folder / "results.json", text.encode())
+    replace_file(folder / "junit.xml", as_junit(grade))
 
 
 def remove_files(folder: Path) -> None:

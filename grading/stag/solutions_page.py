@@ -6,31 +6,15 @@ from __future__ import annotations
 
 from html import escape
 
+from .html_page import document, table
 from .labs import POINTS, TestItem
 from .solutions_report import KEY, LabReport, first_line, summary, told, wrong
 from .solutions_run import Job
 
 _STYLE = """
-:root { color-scheme: light dark; --back: #fff; --text: #1b1f24; --soft: #f3f4f6;
-  --line: #c9ced6; --fail: #9a3412; --faint: #57606a; --bad: #b00020; --link: #0b57d0; }
-@media (prefers-color-scheme: dark) { :root { --back: #14171a; --text: #e6e8eb;
-  --soft: #1f2429; --line: #454c55; --fail: #fdba74; --faint: #a5adb8; --bad: #ff8a9a;
-  --link: #8ab4f8; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 90rem; padding: 1rem; background: var(--back);
-  color: var(--text); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-a { color: var(--link); }
-:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-nav ul { display: flex; flex-wrap: wrap; gap: 0 1rem; list-style: none; padding: 0; }
-code, td, th { font-family: ui-monospace, monospace; font-size: .8rem; }
-.box { overflow: auto; max-height: 85vh; border: 1px solid var(--line); }
-table { border-collapse: separate; border-spacing: 0; }
-th, td { border-right: 1px solid var(--line); border-bottom: 1px solid var(--line);
-  padding: .1rem .4rem; overflow-wrap: normal; }
-.sum { overflow: auto; margin: 1rem 0; }
-.sum table { border-left: 1px solid var(--line); border-top: 1px solid var(--line); }
-.sum th { text-align: left; background: var(--soft); }
 .sum td { text-align: right; }
+nav ul { display: flex; flex-wrap: wrap; gap: 0 1rem; list-style: none; padding: 0; }
+.box { overflow: auto; max-height: 85vh; border: 1px solid var(--line); }
 .matrix thead th { position: sticky; top: 0; z-index: 1; background: var(--soft);
   vertical-align: bottom; font-weight: normal; }
 .matrix thead th span { writing-mode: vertical-rl; transform: rotate(180deg);
@@ -41,10 +25,6 @@ th, td { border-right: 1px solid var(--line); border-bottom: 1px solid var(--lin
 @media (max-width: 40rem) { .matrix tbody th { white-space: normal; min-width: 9rem; } }
 .matrix td { text-align: center; }
 .matrix tr:hover td { background: var(--soft); }
-.fail { color: var(--fail); font-weight: bold; }
-.blocked { color: var(--faint); }
-.bad { color: var(--bad); font-weight: bold; }
-pre { white-space: pre-wrap; background: var(--soft); padding: .5rem; font-size: .8rem; }
 """
 
 _LEGEND = """<p><span class="fail">✗</span> fails, as the mutant's head says;
@@ -153,15 +133,7 @@ def _lab(report: LabReport) -> str:
 
 def _summary(reports: list[LabReport], times: int) -> str:
     heads, rows = summary(reports, times)
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
-        for row in rows
-    )
-    return (
-        '<div class="sum" tabindex="0" role="region" aria-label="Summary"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div><p>{escape(KEY)}</p>"
-    )
+    return table("Summary", heads, rows) + f"<p>{escape(KEY)}</p>"
 
 
 def page(reports: list[LabReport], times: int) -> str:
@@ -176,15 +148,13 @@ def page(reports: list[LabReport], times: int) -> str:
         f" {escape(first_line(job.complaint))}</li>"
         for job in bad
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Solutions and graders</title><style>{_STYLE}</style></head><body><main>"
-        "<h1>Solutions and graders</h1>"
+    return document(
+        "Solutions and graders",
         "<p>Right solutions must score all points, the starter none, and each mutant, a wrong"
         " solution, must fail in exactly the tests that it names.</p>"
         f"<p><strong>{total - len(bad)} of {total} as they must be.</strong></p>"
         f"{f'<ul>{items}</ul>' if items else ''}{_summary(reports, times)}"
         f'<nav aria-label="Labs"><ul>{links}</ul></nav>'
-        f"{''.join(map(_lab, reports))}</main></body></html>\n"
+        f"{''.join(map(_lab, reports))}",
+        _STYLE,
     )
