@@ -93,6 +93,7 @@ def count_wrong(numbers: list[int], times: int, jobs: int, console: Console) -> 
             if not console.is_terminal and done % len(numbers) == 0:
                 console.print(f"  {done // len(numbers)}/{times}", highlight=False)
     finally:
+        shown.close()  # it has a thread, which would outlive an error
         pool.shutdown(cancel_futures=True)
     return wrong
 
@@ -112,11 +113,15 @@ def main() -> int:
         return 2
     if options.lab:
         numbers = [options.lab]
-    OUT.mkdir(parents=True, exist_ok=True)
-    for path in OUT.glob("wrong-*.txt"):
-        path.unlink()
-    with busy(options.busy):
-        wrong = count_wrong(numbers, options.times, options.jobs, Console(stderr=True))
+    try:
+        OUT.mkdir(parents=True, exist_ok=True)
+        for path in OUT.glob("wrong-*.txt"):
+            path.unlink()
+        with busy(options.busy):
+            wrong = count_wrong(numbers, options.times, options.jobs, Console(stderr=True))
+    except OSError as error:
+        print(f"steady: {error.filename or OUT}: {error.strerror}", file=sys.stderr)
+        return 3
     runs = options.times * len(numbers)
     loops = f", beside {options.busy} busy loops" if options.busy else ""
     print(f"{runs - wrong} of {runs} runs gave full points and the same results{loops}")

@@ -56,6 +56,24 @@ def test_other_results_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("wrong-1.txt", "run 6")]
 
 
+def test_full_disk_gets_one_line(tmp_path: Path) -> None:
+    """What could not be kept is told, and the program ends."""
+    script = f"""import shutil, steady, sys
+steady.OUT = steady.Path({str(tmp_path / "out")!r})
+steady.grade = lambda *_: (b"", str(shutil.rmtree(steady.OUT, ignore_errors=True)))
+sys.argv = ["steady.py", "--lab=1", "--times=2"]
+sys.exit(steady.main())"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT / "grading",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = f"steady: {tmp_path}/out/wrong-1.txt: No such file or directory"
+    assert (done.returncode, done.stderr.strip()) == (3, said)
+
+
 def test_busy_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(program, "ENDLESS", f"{program.ENDLESS} # {tmp_path}")
     with program.busy(3):
