@@ -14,7 +14,7 @@ only the tests that must catch them: each ten times, in new processes, so that
 none is caught by luck.
 
 The exit status is 0 if all is as it must be, 1 if not, 2 for a wrong command
-line, 3 if the solutions can't be read. What was found is in build/solutions:
+line, 3 if the solutions can't be read or built. What was found is in build/solutions:
 index.html, and report.txt.
 """
 
@@ -158,9 +158,13 @@ def main() -> int:
         return 2
     progress = Progressing(Console(stderr=True, highlight=False, soft_wrap=True), len(jobs))
     runner = Runner(ROOT, out, options.times, bool(options.all or options.test))
-    with progress.bar:
-        runner.run(jobs, options.jobs, progress.begun, progress.ended)
-    write(reports, out, options.times)
+    try:
+        with progress.bar:
+            runner.run(jobs, options.jobs, progress.begun, progress.ended)
+        write(reports, out, options.times)
+    except OSError as error:
+        print(f"{error.filename or out}: {error.strerror}", file=sys.stderr)
+        return 3
     show(reports, options.times, console)
     where = f"by name: {options.out}/index.html, report.txt"
     console.print(where, markup=False, soft_wrap=True)

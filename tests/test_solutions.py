@@ -308,6 +308,13 @@ def test_output_inside_of_the_tree() -> None:
     assert not (ROOT / "kernel" / "out").exists()
 
 
+def test_output_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = solutions("--lab", "1", "--out", str(tmp_path / "file" / "out"))
+    said = f"{tmp_path}/file/out/0: Not a directory"
+    assert (done.returncode, done.stderr.strip()) == (3, said)
+
+
 def test_unknown_word() -> None:
     done = solutions("--test", "no-such-word")
     assert done.returncode == 2
