@@ -74,6 +74,14 @@ def test_a_hollow_file(tmp_path: Path) -> None:
     assert "lab_todo" not in (tmp_path / "tree/kernel/shootdown.c").read_text()
 
 
+@pytest.mark.parametrize("comment", [" /* why */", " // why"])
+def test_comment_behind_the_brace_of_a_function(comment: str) -> None:
+    text = f"int one(void) {{{comment}\n    if (x) {{\n    }}\n}}\n\nint two;\n"
+    items = sources.parse(text, assembly=False)
+    found = sources.find(items, "one")
+    assert found is not None and found.body == (1, 3) and sources.join(items) == text
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_nothing_of_a_solution_is_left(number: int, tmp_path: Path) -> None:
     """No private helper whose only use was in what students write."""

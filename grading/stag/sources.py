@@ -15,6 +15,7 @@ from typing import Literal
 Kind = Literal["function", "variable", "type", "macro", "other", "blank", "comment"]
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_BEHIND_BRACE = re.compile(r"(?<=\{)\s*(?:/\*(?:(?!\*/).)*\*/|//.*)$")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -120,7 +121,7 @@ def _c_end(lines: list[str], at: int) -> int:
         return at + 1
     braced = False
     for end in range(at, len(lines)):
-        line = lines[end].partition("/*")[0].rstrip()
+        line = _BEHIND_BRACE.sub("", lines[end]).partition("/*")[0].rstrip()
         if line.endswith("{"):
             braced = True
         if line.startswith("}") or (not braced and line.endswith(";")):
@@ -143,16 +144,16 @@ def _without_attributes(code: str) -> str:
 
 
 def _c_item(lines: list[str]) -> Item:
-    text = "\n".join(lines)
+    code = [_BEHIND_BRACE.sub("", line) for line in lines]
     if lines[0].startswith("#"):
         macro = re.match(r"#define (\w+)", lines[0])
         if macro is None:
             return Item("other", lines)
         return Item("macro", lines, (macro[1],), private=True)
-    head = _without_attributes(_COMMENT.sub("", text))
+    head = _without_attributes(_COMMENT.sub("", "\n".join(code)))
     private = re.search(r"\bstatic\b", head.partition("{")[0]) is not None
     if function := re.match(r"[^{=;]*?(\w+)\([^{=;]*\) \{\n", head):
-        opened = next(at for at, line in enumerate(lines) if line.endswith("{"))
+        opened = next(at for at, line in enumerate(code) if line.endswith("{"))
         name, body = function[1], (opened + 1, len(lines) - 1)
         return Item("function", lines, (name,), private=private, body=body)
     if type_ := re.match(r"(?:struct|union) (\w+)\s*\{", head):
