@@ -126,7 +126,8 @@ def git(tree: Path, *arguments: str) -> None:
 @pytest.fixture
 def clone(probed: Course, tmp_path: Path) -> Course:
     """What a student has: no labs/, one lab.json, and the course's commit."""
-    clone = Course(tmp_path / "clone", probed.out)  # little has to be built anew
+    # A path that pytest and Python would take apart; little has to be built anew.
+    clone = Course(tmp_path / "a clone: lab[2]", probed.out)
     copy_parts(probed.root, clone.root, *(part for part in PARTS if part != "labs"))
     lab = load_lab(probed.root, 2)
     data = tomllib.loads((probed.root / lab.source).read_text())

@@ -72,11 +72,12 @@ class Worker:
         fds = {RESULTS_FD: str(their_results), ORDERS_FD: str(their_orders)}
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "stag.grade_worker"]
         command += ["-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp", str(self.scratch)]
-        command += [*(["-s"] if self.trace else []), str(self.tests)]
+        # From ROOT on: its own path may hold a colon or brackets, which mean something here.
+        command += [*(["-s"] if self.trace else []), str(self.tests.relative_to(ROOT))]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**self.environment, **fds, "PYTHONPATH": str(ROOT / "grading")},
+            env={**self.environment, **fds, "PYTHONPATH": "grading"},
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=None if self.trace else self._output,
