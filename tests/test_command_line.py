@@ -93,6 +93,18 @@ def test_no_other_tool_than_the_named(tool: str) -> None:
     assert f"asked for by '{tool}=hepl-'" in done.stdout.splitlines()[-1], done.stdout
 
 
+@pytest.mark.parametrize("tool", ["CROSS", "GDB", "QEMU", "PYTHON"])
+def test_tool_with_a_blank_in_its_path(tool: str, tmp_path: Path) -> None:
+    """It would be taken apart at the blank."""
+    named = tmp_path / "my tools/true"
+    named.parent.mkdir()
+    for name in ("true", "truegcc"):
+        (named.parent / name).symlink_to(shutil.which("true") or "true")
+    done = make("-n", "kernel", f"{tool}={named}")
+    wanted = f"Make would split '{tool}={named}' at the blank: give a link"
+    assert wanted in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
 @pytest.mark.parametrize(
     ("says", "knows"),
     [

@@ -84,8 +84,8 @@ at_least() {
 }
 
 # wrongly_named PURPOSE: what is wrong with a tool that was named, and so is not
-# looked for: it is not there, or is a Python without the modules. Nothing if all
-# is well.
+# looked for: it is not there, has a blank in its path, or is a Python without the
+# modules. Nothing if all is well.
 wrongly_named() {
     for tool in ${CROSS:+"CROSS=$CROSS"} ${GDB:+"GDB=$GDB"} ${QEMU:+"QEMU=$QEMU"} \
         ${PYTHON:+"PYTHON=$PYTHON"}; do
@@ -94,6 +94,12 @@ wrongly_named() {
             echo "There is no command $command, asked for by '$tool'"
             return
         fi
+        case $tool in
+        *[[:space:]]*)
+            echo "Make would split '$tool' at the blank: give a link to it in a path without one"
+            return
+            ;;
+        esac
     done
     if [ -n "${PYTHON:-}" ] && { [ "$1" = test ] || [ "$1" = handouts ]; }; then
         if ! lacking=$(lacks "$PYTHON"); then
