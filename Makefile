@@ -44,7 +44,7 @@ $(if $(filter and or not,$(TEST)),$(error TEST=$(TEST): give another word))
 ifneq ($(filter-out help doctor clean lint format,$(GOALS)),)
   NEEDS := $(or $(if $(filter handouts branches starter test%,$(GOALS)),handouts),$(if $(filter bench grade% replay submit,$(GOALS)),test),$(if $(filter qemu%,$(GOALS)),qemu),$(filter gdb,$(GOALS)),build)
   TOOLS := $(shell $(if $(findstring n,$(filter-out -%,$(firstword $(MAKEFLAGS)))),STAG_INSTALL=no) CROSS=$(call quote,$(CROSS)) GDB=$(call quote,$(GDB)) QEMU=$(call quote,$(QEMU)) PYTHON=$(call quote,$(PYTHON)) tools/setup $(NEEDS))
-  $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval $t)),$(error $(TOOLS)))
+  $(if $(filter CROSS=%,$(TOOLS)),$(foreach t,$(TOOLS),$(eval override $t)),$(error $(TOOLS)))
 endif
 
 CC := $(CROSS)gcc

@@ -105,6 +105,11 @@ def test_tool_with_a_blank_in_its_path(tool: str, tmp_path: Path) -> None:
     assert wanted in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_tool_set_to_nothing_is_looked_for() -> None:
+    done = make("-n", "qemu", "QEMU=", "CROSS=")
+    assert "qemu-system-riscv64 -machine virt" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("says", "knows"),
     [
