@@ -121,7 +121,7 @@ qemu-gdb: build/kernel.elf ## run it, waiting for a debugger
 	@! kill -0 "$$(cat build/gdb.pid 2>/dev/null)" 2>/dev/null || \
 		{ echo "A machine waits here already: end it, or type make gdb in another terminal"; exit 1; }
 	@rm -f build/gdb.sock
-	@echo "The machine waits. In another terminal, in this folder, type: make gdb"
+	@echo "In another terminal, in this folder, type: make gdb. To leave, here: ctrl-A and then x."
 	@$(MACHINE) -S -gdb unix:build/gdb.sock,server=on,wait=off -pidfile build/gdb.pid
 
 gdb: ## attach a debugger to what make qemu-gdb runs

@@ -110,6 +110,12 @@ def test_tool_set_to_nothing_is_looked_for() -> None:
     assert "qemu-system-riscv64 -machine virt" in done.stdout, done.stdout + done.stderr
 
 
+def test_machine_that_does_not_start_is_not_said_to_wait() -> None:
+    done = make("-s", "qemu-gdb", "QEMU=false")
+    assert done.returncode != 0 and done.stdout.count("\n") == 1
+    assert "type: make gdb. To leave, here: ctrl-A" in done.stdout and "waits" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("says", "knows"),
     [
