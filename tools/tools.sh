@@ -147,12 +147,12 @@ install_line() {
     elif first apt-get >/dev/null; then
         echo "$(as_root)apt-get install --no-install-recommends $(debian_packages)"
     elif first dnf >/dev/null; then
-        echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb gcc" \
+        echo "$(as_root)dnf install gcc-riscv64-linux-gnu qemu-system-riscv gdb gcc git" \
             "libtsan libasan libubsan python3-pytest python3-pytest-xdist python3-pyelftools" \
             "python3-rich$(for_handouts pandoc graphviz weasyprint poppler-utils)"
     elif first pacman >/dev/null; then
         echo "$(as_root)pacman -S --needed riscv64-linux-gnu-gcc qemu-system-riscv" \
-            "qemu-system-riscv-firmware riscv64-linux-gnu-gdb gcc python-pytest" \
+            "qemu-system-riscv-firmware riscv64-linux-gnu-gdb gcc git python-pytest" \
             "python-pytest-xdist python-pyelftools python-rich$(for_handouts pandoc-cli graphviz \
                 python-weasyprint poppler)"
     fi
@@ -166,7 +166,7 @@ as_root() {
 debian_packages() {
     machine=misc
     ! apt-cache show qemu-system-riscv >/dev/null 2>&1 || machine=riscv
-    echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch gcc libc6-dev" \
+    echo "gcc-riscv64-linux-gnu qemu-system-$machine gdb-multiarch gcc libc6-dev git" \
         "python3-pytest python3-pytest-xdist python3-pyelftools python3-rich$(for_handouts pandoc graphviz weasyprint \
             poppler-utils fonts-dejavu-core)"
 }
