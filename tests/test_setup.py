@@ -94,6 +94,10 @@ def test_nobody_to_ask(manager: str | None, line: str, tmp_path: Path) -> None:
     """A line that says what to type, and nothing is installed."""
     system = System(tmp_path, *([manager] if manager else []))
     system.user(1000)
+    if manager:
+        said = system.make("qemu")
+        assert f". {line.replace('Type: sudo', 'As root, type:')}" in said, "there is no sudo"
+        system.command("sudo", SCRIPTS["sudo"])
     said = system.make("qemu")
     assert f"Missing: a RISC-V compiler; qemu-system-riscv64. {line}" in said
     assert said.count("\n") == 1 and system.calls() == []

@@ -159,7 +159,16 @@ install_line() {
 }
 
 as_root() {
-    [ "$(id -u)" = 0 ] || echo "sudo "
+    [ "$(id -u)" = 0 ] || ! first sudo >/dev/null || echo "sudo "
+}
+
+# What to do with that line.
+how_to() {
+    line=$(install_line)
+    case $(id -u),$line in
+    0,* | *,sudo* | *,brew*) echo "Type: $line" ;;
+    *) echo "As root, type: $line" ;;
+    esac
 }
 
 # QEMU's package has another name from Debian 13 on.
