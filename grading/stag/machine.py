@@ -56,9 +56,7 @@ def require_qemu() -> str:
     """The path of QEMU, or an infrastructure error."""
     path = shutil.which(QEMU)
     if path is None:
-        raise InfrastructureError(
-            f"{QEMU} is not installed (Debian, Ubuntu: apt install qemu-system-misc)"
-        )
+        raise InfrastructureError(f"{QEMU} is not installed: make doctor says what to type")
     return path
 
 
