@@ -310,10 +310,12 @@ def test_share_several(two: Two) -> None:
 
 
 def test_share_grows_no_rights(two: Two) -> None:
+    two.stage.must("map_page", two.space, HOLE, RTC, RO | DEVICE)
     for va, prot, why in (
         (READABLE, READ | WRITE, "the source may not be written"),
         (CODE_PAGE, READ | WRITE, "the source may not be written"),
         (DEVICE_PAGE, READ | EXECUTE, "devices hold no code"),
+        (HOLE, READ | WRITE, "the source, a device, may not be written"),
     ):
         two.check_refused("call_share", -EACCES, why, 0, va, TO_OTHER, AREA, 1, prot)
     both = (0, WRITABLE, TO_OTHER, AREA, 2, READ | WRITE)
@@ -321,9 +323,10 @@ def test_share_grows_no_rights(two: Two) -> None:
 
 
 def test_share_of_a_device(two: Two) -> None:
-    result = two.share(TO_OTHER, DEVICE_PAGE, AREA, 1, READ)
-    check(result == 0, "share of a device page is 0", errno_text(result))
-    check_leaf(two, two.other, AREA, RTC + two.stage.offset, RO | DEVICE, "a device stays one")
+    for va, prot, bits in ((AREA, READ, RO), (AREA + PAGE, READ | WRITE, RW)):
+        result = two.share(TO_OTHER, DEVICE_PAGE, va, 1, prot)
+        check(result == 0, f"share of a device page with prot {prot} is 0", errno_text(result))
+        check_leaf(two, two.other, va, RTC + two.stage.offset, bits | DEVICE, "a device stays one")
 
 
 def test_share_of_a_handle(two: Two) -> None:
