@@ -348,18 +348,33 @@ def test_share_of_a_handle(two: Two) -> None:
 
 
 def test_share_of_a_space(two: Two) -> None:
-    """Into a space never started only if it is younger."""
+    """Into a space never started only if it is younger; whether the space that it names, or
+    the one that it comes from, was started does not matter."""
     stage = two.stage
     younger = stage.space()
     stage.map(two.space, AREA, younger, HANDLE | SPACE)
+    older = two.space
+    stage.set("space", older, "references", stage.references("space", older) + 1)
+    stage.map(two.space, AREA + PAGE, older, HANDLE | SPACE)
     itself = (0, TO_OTHER, TO_OTHER, AREA, 1, READ)
     two.check_refused("call_share", -EPERM, "a space never started may not hold itself", *itself)
+    why = "a space never started may not hold an older one"
+    stage.set("space", older, "live", 1)
+    two.check_refused("call_share", -EPERM, why, 0, AREA + PAGE, TO_OTHER, AREA, 1, READ)
     before = stage.references("space", younger)
     result = two.share(TO_OTHER, AREA, AREA, 1, READ)
     check(result == 0, "share of a younger space's handle is 0", errno_text(result))
     check_handle(two, AREA, SPACE, younger)
     after = stage.references("space", younger)
     check(after == before + 1, f"each handle holds a reference: {before + 1}", f"{after}")
+    stage.set("space", two.other, "live", 1)
+    result = two.share(TO_OTHER, AREA + PAGE, AREA + PAGE, 1, READ)
+    check(
+        result == 0,
+        expected="share of an older space's handle into a space that was started is 0",
+        found=errno_text(result),
+    )
+    check_handle(two, AREA + PAGE, SPACE, older)
 
 
 def test_share_arguments(two: Two) -> None:
