@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from executor_stage import (
+    A0,
     DEVICE,
     EACCES,
     EBADF,
@@ -29,6 +30,7 @@ from executor_stage import (
     bits_text,
     entry_text,
     errno_text,
+    signed,
 )
 from stag.pagetable import PAGE, A, D, R, U, V, W, X
 from stag.verdict import check
@@ -232,8 +234,42 @@ def test_map_replaces(two: Two) -> None:
             check(count is None, "the page that was replaced is free", f"its count is {count}")
     after = two.stage.free_pages()
     check(after == free, f"{free} pages are free, as before", f"{after}")
+    check_replaces_many(two)
     two.stage.check_table_counts(two.space)
     two.stage.check_locks(two.space)
+
+
+def check_replaces_many(two: Two) -> None:
+    """As many entries as there can be, with holes between: twice, so that the second time
+    each of them gives way, and takes no more memory than the first."""
+    stage = two.stage
+    for va in (EDGE, EDGE + 600 * PAGE):
+        result = two.map(0, va, 3, READ)
+        check(result == 0, "map is 0", errno_text(result))
+    free = []
+    for what in ("with holes", "all of which is mapped"):
+        stage.set_arguments(two.caller, 0, EDGE, MANY, READ | WRITE, REPLACE)
+        stage.call("call_map", two.caller)
+        result = signed(stage.word(two.caller + stage.layout("executor")["x"].offset + 8 * (A0 - 1)))
+        check(
+            result == 0,
+            expected=f"map with MAP_REPLACE of {MANY} pages, {what}, is 0",
+            found=errno_text(result),
+        )
+        free.append(stage.free_pages())
+    leaves = stage.user_leaves(two.space)
+    pages = {leaves.get(EDGE + number * PAGE, 0) >> 10 for number in range(MANY)}
+    check(
+        len(pages) == MANY and 0 not in pages,
+        expected=f"a page of its own for each of {MANY} addresses",
+        found=f"{len(pages - {0})} pages",
+    )
+    check(
+        free[0] == free[1],
+        expected=f"each of the {MANY} pages that were replaced is given back: {free[0]} are free,"
+        " as before",
+        found=f"{free[1]}",
+    )
 
 
 def check_out_of_memory(two: Two, function: str, *arguments: int) -> None:
@@ -253,6 +289,7 @@ def check_out_of_memory(two: Two, function: str, *arguments: int) -> None:
 
 def test_map_out_of_memory(two: Two) -> None:
     check_out_of_memory(two, "call_map", TO_OTHER, EDGE, 4, READ | WRITE, 0)
+    check_out_of_memory(two, "call_map", 0, WRITABLE, 5, READ | WRITE, REPLACE)
 
 
 def test_map_in_a_space_that_has_ended(two: Two) -> None:
