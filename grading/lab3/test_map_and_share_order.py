@@ -100,13 +100,14 @@ def test_shootdown_before_pages_go(two: Two) -> None:
 
 def test_shootdown_for_new_code(two: Two) -> None:
     """New mappings with X: other harts may remember what they fetched there."""
-    for space, function, arguments in (
-        (two.space, "call_map", (0, AREA, 2, READ | EXECUTE, 0)),
-        (two.other, "call_share", (0, WRITABLE, TO_OTHER, AREA, 2, READ | EXECUTE)),
+    for space, first, function, arguments in (
+        (two.space, AREA, "call_map", (0, AREA, 2, READ | EXECUTE, 0)),
+        (two.other, AREA, "call_share", (0, WRITABLE, TO_OTHER, AREA, 2, READ | EXECUTE)),
+        (two.space, WRITABLE, "call_map", (0, WRITABLE, 2, READ | EXECUTE, REPLACE)),
     ):
 
-        def good(space: int = space) -> str:
-            for va in (AREA, AREA + PAGE):
+        def good(space: int = space, first: int = first) -> str:
+            for va in (first, first + PAGE):
                 pte = two.stage.pte(space, va)
                 if not pte & X:
                     return f"the entry of {va:#x} is still {entry_text(pte)}"
