@@ -166,30 +166,38 @@ def test_order_of_the_calls(stage: Stage) -> None:
 
 
 def test_reap_before_return(stage: Stage) -> None:
-    _, other = stage.program(LOOP)
+    """After a system call and after anything else; and once, though it leaves reap_due set
+    if there is more to free than is done in a turn."""
+    _, other = stage.program(EBREAK, LOOP)
     user = User(stage, ECALL, LOOP)
-    user.run_to("call_dispatch")
-    stage.set("hart", stage.hart_page, "reap_due", 1)
-    user.return_now(user.executor)
-    name, executor, _ = user.run_to("trap_reap", "shootdown_publish")
-    check(
-        name == "trap_reap" and executor == user.executor,
-        expected="with reap_due set in the hart page trap_reap is called with the executor, before"
-        " shootdown_publish",
-        found=f"{name}({executor:#x})",
-        where="the way back from a system call",
-    )
-    stage.set("hart", stage.hart_page, "reap_due", 0)
-    user.return_now(other)
-    name, executor, _ = user.run_to("trap_reap", "shootdown_publish", "call_dispatch")
-    check(
-        name == "shootdown_publish" and executor == other,
-        expected="then shootdown_publish, with the executor that trap_reap has returned,"
-        f" {other:#x}",
-        found=f"{name}({executor:#x})",
-        where="trap_reap lets interrupts in, which may have ended the one from before",
-    )
-    resume_other(user, other)
+    for first, gets, returns, left in (
+        ("call_dispatch", user.executor, other, 0),
+        ("trap", other, user.executor, 1),
+    ):
+        user.run_to(first)
+        stage.set("hart", stage.hart_page, "reap_due", 1)
+        user.return_now(gets)
+        name, executor, _ = user.run_to("trap_reap", "shootdown_publish")
+        check(
+            name == "trap_reap" and executor == gets,
+            expected="with reap_due set in the hart page trap_reap is called with the executor,"
+            " before shootdown_publish",
+            found=f"{name}({executor:#x})",
+            where=f"the way back after {first}",
+        )
+        stage.set("hart", stage.hart_page, "reap_due", left)
+        stage.set("hart", stage.hart_page, "published", 0)  # trap_reap withdraws
+        user.return_now(returns)
+        name, executor, _ = user.run_to("trap_reap", "shootdown_publish", "call_dispatch")
+        check(
+            name == "shootdown_publish" and executor == returns,
+            expected="then shootdown_publish, with the executor that trap_reap has returned,"
+            f" {returns:#x}"
+            + ("; what is left to free is for the next trap" if left else ""),
+            found=f"{name}({executor:#x})",
+            where="trap_reap lets interrupts in, which may have ended the one from before",
+        )
+        resume_other(user, returns)
 
 
 def interrupt(stage: Stage, source: int, make_pending: Callable[[], None], what: str) -> None:
