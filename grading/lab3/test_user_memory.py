@@ -210,6 +210,18 @@ def test_check(copies: Copies) -> None:
             f" {errno_text(wanted)}",
             found=errno_text(found),
         )
+    check_nothing_asked(copies)
+
+
+def check_nothing_asked(copies: Copies) -> None:
+    """Size 0 is fine at any address: nothing is read or written there."""
+    for va in (HOLE, KERNEL_IMAGE, OBJECT):
+        for function, found in (
+            ("user_memory_check", copies.ask(va, 0, READ)),
+            ("user_memory_read", copies.copy_in(va, 0)),
+            ("user_memory_write", copies.copy_out(va, 0)),
+        ):
+            check(found == 0, f"{function} of 0 bytes at {va:#x} is 0", errno_text(found))
 
 
 def test_kernel_addresses_are_refused(copies: Copies) -> None:
