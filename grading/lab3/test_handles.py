@@ -211,10 +211,11 @@ def test_create_executor(handles: Handles) -> None:
 
 def test_create_refuses(handles: Handles) -> None:
     stage, caller = handles.stage, handles.caller
+    references = stage.references("space", handles.other)
     for va in BAD_ADDRESSES:
         why = "no address for a handle"
         stage.check_handler("call_create_space", caller, -EINVAL, va, why=why)
-        stage.check_handler("call_create_executor", caller, -EINVAL, 0, va, why=why)
+        stage.check_handler("call_create_executor", caller, -EINVAL, TO_SPACE, va, why=why)
     for va in (TO_SPACE, TO_MEMORY):
         why = "something is mapped there"
         stage.check_handler("call_create_space", caller, -EEXIST, va, why=why)
@@ -226,6 +227,12 @@ def test_create_refuses(handles: Handles) -> None:
         stage.pte(handles.space, FRESH) == 0,
         expected="a call that fails maps nothing",
         found=f"{stage.pte(handles.space, FRESH):#x}",
+    )
+    found = stage.references("space", handles.other)
+    check(
+        found == references,
+        expected=f"a call that fails leaves no reference to a space behind: {references}",
+        found=f"{found}",
     )
 
 

@@ -316,6 +316,7 @@ def test_share_memory(two: Two) -> None:
         )
     ):
         to = AREA + number * PAGE
+        references = [two.stage.references("space", space) for space in (two.space, two.other)]
         count = two.stage.count(two.pages[va]) or 0
         entry = two.stage.pte(two.space, va)
         result = two.share(TO_OTHER, va, to, 1, prot)
@@ -331,6 +332,12 @@ def test_share_memory(two: Two) -> None:
             two.stage.pte(two.space, va) == entry,
             expected="the source's own mapping stays as it is",
             found=f"{two.stage.pte(two.space, va):#x}, was {entry:#x}",
+        )
+        after = [two.stage.references("space", space) for space in (two.space, two.other)]
+        check(
+            after == references,
+            expected=f"share gives back its references to the two spaces: {references}",
+            found=f"{after}",
         )
     two.stage.check_locks(two.space, two.other)
 
