@@ -118,6 +118,7 @@ def test_fault_is_recorded(family: Family) -> None:
 
 def test_supervisor_is_told(family: Family) -> None:
     stage = family.stage
+    check_supervisor_is_kept(family)
     references = stage.references("executor", family.parent)
     family.fault(ILLEGAL_CAUSE, 0)
     state = stage.state(family.parent)
@@ -136,12 +137,41 @@ def test_supervisor_is_told(family: Family) -> None:
     check(alive == 1, "a process whose fault is somebody's business lives on", f"alive {alive}")
 
 
+def check_supervisor_is_kept(family: Family) -> None:
+    """By a reference, from before the lock is released until it has been told: `supervise`
+    of another hart may give back the one that the executor holds."""
+    before = count = family.stage.references("executor", family.parent)
+    held = told = False
+    for word, event, where in traced_fault(family):
+        if word == "lock" and event.mask == LOCK_BITS:
+            held = bool(event.value)
+        elif word == "parent's references":
+            check(
+                held or event.value <= count,
+                expected="the reference to the supervisor is taken while the executor's lock is"
+                " held, which keeps it no longer",
+                found="it is taken without the lock",
+                where=where,
+            )
+            count = event.value
+        elif word == "parent's state" and event.value & EVENT_CHILD and not told:
+            told = True
+            check(
+                count > before,
+                expected="the supervisor is told while fault holds a reference to it: else it may"
+                " be gone by then",
+                found=f"it has {count}, as many as before the fault",
+                where=where,
+            )
+    check(told, "EVENT_CHILD is set in the supervisor's state word", "it is not")
+
+
 def traced_fault(family: Family) -> list[tuple[str, Event, str]]:
-    """What fault() does to the state words of both, and to the lock and the note of
-    the child, in order: which of them, how, where."""
+    """What fault() does to the state words of both, to the lock and the note of the
+    child, and to the references to the parent, in order: which of them, how, where."""
     layout = family.stage.layout("executor")
     words = {name: family.child + layout[name].offset for name in ("state", "lock", "fault_cause")}
-    words["parent's state"] = family.parent + layout["state"].offset
+    words |= {f"parent's {n}": family.parent + layout[n].offset for n in ("state", "references")}
     traced = Traced(family.stage, *words.values())
     _, events = traced.call("fault", family.child, LOAD, NOWHERE)
     names = {traced.key(at): name for name, at in words.items()}
@@ -260,7 +290,16 @@ def test_fault_with_a_dead_supervisor(orphan: Family) -> None:
     ended = stage.call("executor_terminate", dead)
     check(ended == 1, "executor_terminate says that it is at rest", f"{ended}")
     stage.call("executor_end", dead)
-    check_process_ends(run(orphan), "with a supervisor that has ended")
+    run(orphan)
+    # The child's, which it gives back when it ends.
+    wanted = stage.references("executor", dead) - 1
+    check_process_ends(orphan, "with a supervisor that has ended")
+    found = stage.references("executor", dead)
+    check(
+        found == wanted,
+        expected=f"fault leaves no reference to a supervisor that has ended: {wanted}",
+        found=f"{found}",
+    )
 
 
 def check_goes_on(family: Family, cause: int, address: int, what: str) -> None:
