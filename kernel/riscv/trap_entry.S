@@ -3,7 +3,7 @@
  *
  * In user mode the executor's registers are in the registers, and sscratch
  * holds this hart's kernel satp. In the kernel sscratch is 0, but for the last
- * steps of enter_user, which can't trap; and a trap is a bug.
+ * steps of the way out, which can't trap; and a trap is a bug.
  *
  * The user table maps the kernel image, so this code runs under either table;
  * hart page and executor page are mapped in the kernel's only.
