@@ -97,6 +97,12 @@ def check_make(bench: Bench, root: int, levels: int, va: int, level: int) -> Non
     )
 
 
+def put_stale(bench: Bench, root: int, levels: int, va: int, level: int) -> None:
+    """An entry that is not valid any more: it holds the address of what was
+    a table."""
+    bench.put(root, levels, va, entry(bench.pages.page() - bench.linear_offset, 0), level)
+
+
 def test_make_returns_the_entry(bench: Bench) -> None:
     root = bench.new_table()
     for va, level in (
@@ -109,6 +115,9 @@ def test_make_returns_the_entry(bench: Bench) -> None:
         (0xFFFFFFFFFFFFF000, 0),
     ):
         check_make(bench, root, 3, va, level)
+    for va, level in ((HERE + 5 * GIB, 1), (HERE + 96 * GIB, 2)):
+        put_stale(bench, root, 3, va, level)
+        check_make(bench, root, 3, va, 0)
 
 
 def test_make_sv48(bench: Bench) -> None:
@@ -266,6 +275,8 @@ def check_missing(bench: Bench, levels: int, ranges: list[tuple[int, int]]) -> N
     root = bench.new_table()
     for va in (0x40000000, 0x40600000, (3 << 30) + 0x1000, 1 << 37):
         bench.put(root, levels, va, entry(0x80000000, V | R | A))
+    for va, level in ((0x40A00000, 1), (1 << 32, 2)):
+        put_stale(bench, root, levels, va, level)
     table = bench.table(root, levels)
     before = bench.contents(root, levels)
     for va, end in ranges:
@@ -294,6 +305,8 @@ def test_missing_tables(bench: Bench) -> None:
         (0x1000, 0x2000),
         (0xBFE00000, 0xC0400000),
         (0x7FFFF000, 0x7FFFF000 + 4096 * PAGE),
+        (0x40A00000, 0x40A01000),  # entries that are not valid any more
+        (1 << 32, (1 << 32) + PAGE),
     ]
     dice = random.Random(1)
     for _ in range(20):
