@@ -8,6 +8,7 @@ import pytest
 from paging_bench import GIB, MIB, Bench, entry, make_bench, walk_text
 from stag import addressmap
 from stag.addressmap import Piece
+from stag.errors import GuestHang
 from stag.harts import SP
 from stag.pagetable import PAGE, A, D, Entry, G, PageTable, R, U, V, W, X, rights_text
 from stag.verdict import check
@@ -333,7 +334,24 @@ def test_missing_tables_sv48(bench: Bench) -> None:
 # page_table_map
 
 
+def check_map_of_nothing(bench: Bench) -> None:
+    root = bench.new_table()
+    try:
+        do_map(bench, root, 3, Piece(HERE + 0x3000, 0x80203000, 0, "R----"))
+        found = [str(leaf) for leaf in bench.table(root, 3).leaves()]
+    except GuestHang:
+        found = ["it does not return"]
+    check(
+        not found,
+        expected="page_table_map of size 0 maps nothing",
+        found="; ".join(found[:3]),
+        where=f"page_table_map(root, {HERE + 0x3000:#x}, 0x80203000, 0, R)",
+        hint="page_table.h: size may be 0",
+    )
+
+
 def test_map_pages(bench: Bench) -> None:
+    check_map_of_nothing(bench)
     map_and_check(
         bench,
         3,
