@@ -263,7 +263,9 @@ def test_load_address_that_cannot_work(boot) -> None:
     """No multiple of 2 MiB, or where the address map has other things."""
     for address, why in (
         (0x80201000, "no multiple of 2 MiB"),
+        (1 << 38, "not below 256 GiB"),
         ((1 << 38) + 2 * MIB, "not below 256 GiB"),
+        ((1 << 39) + 2 * MIB, "not below 256 GiB"),
     ):
         system = boot(harts=1)
         hart = system.run_to_entry()
