@@ -257,6 +257,13 @@ def test_linear_map_of_the_boot(boot) -> None:
             va = LINEAR_MAP + at - base
             for offset in (0, here - PAGE):
                 first.check_maps(va + offset, at + offset, PAGE, R | W, "RAM in the linear map")
+            leaf = first.table.lookup(va)
+            check(
+                leaf is not None and leaf.flags & (A | D) == A | D,
+                expected=f"A and D are set in the leaf for RAM at {at:#x}, which may be written",
+                found=f"{leaf.value:#x}: {leaf}" if leaf else "nothing is mapped there",
+                where=walk_text(first.table, va),
+            )
 
 
 def test_load_address_that_cannot_work(boot) -> None:
