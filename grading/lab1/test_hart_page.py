@@ -44,7 +44,8 @@ def make_tables(bench: Bench, count: int = 3) -> list[Made]:
     shared = bench.run_kernel_table_init()
     result = [Made({}, shared.satp, shared)]
     for _ in range(count):
-        pages = [bench.pages.page() - bench.linear_offset for _ in NAMES]
+        # Each below the one before: the two of the stack do not follow each other.
+        pages = [bench.pages.page() - bench.linear_offset for _ in NAMES][::-1]
         satp = bench.call("kernel_table_for_hart", *pages)
         table = PageTable(bench.physical, int(satp))
         result.append(Made(dict(zip(NAMES, pages, strict=True)), int(satp), table))
