@@ -108,6 +108,14 @@ def check_rest(shared: PageTable, table: PageTable, what: str) -> None:
         found=f"\n{wrong}",
         where=f"satp {table.satp:#x}",
     )
+    own = set(table.tables()) - set(shared.tables())
+    check(
+        len(own) <= table.levels,
+        expected=f"{what} has {table.levels} tables of its own, those on the way to the hart page,"
+        " and shares all others",
+        found=f"{len(own)} of its own: {', '.join(f'{page:#x}' for page in sorted(own)[:8])}",
+        where=walk_text(table, HART_PAGE),
+    )
 
 
 def test_hart_table_has_the_shared_parts(bench: Bench) -> None:
