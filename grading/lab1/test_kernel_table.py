@@ -23,8 +23,10 @@ NOT_TO_BE_MAPPED = (
     (0x40000000, 0x2000),
     (0x85FFE000, 0x4000),
     (0x88000000, 0x1000),
+    (0x8BFFF000, 0x3000),
     (0x8D000000, 0x45000),
     (0x8D010000, 0x1000),
+    (0x8D044000, 0x4000),
     (0x8E0FF000, 0x1000),
 )
 
@@ -197,7 +199,8 @@ def test_a_device_out_of_reach(bench: Bench) -> None:
 
 def other_machine(tree: Devicetree) -> Devicetree:
     """RAM in two pieces, parts of which may not be mapped: in the middle, one
-    in another, at the end and across it, and some where no RAM is."""
+    in another, two that overlap, across the end and the start of a piece, and
+    some where no RAM is."""
     tree.set_memory((0x80000000, 96 * MIB), (0x8C000000, 33 * MIB))
     areas = tree.root.children.setdefault("reserved-memory", Node())
     for start, size in NOT_TO_BE_MAPPED:
