@@ -10,14 +10,17 @@ from paging_bench import MIB, Bench, make_bench, walk_text
 from stag import addressmap
 from stag.addressmap import KERNEL_IMAGE, LINEAR_MAP, Piece
 from stag.devicetree import Devicetree, Node
+from stag.errors import GuestHang
 from stag.images import move_load_address
-from stag.pagetable import PageTable
+from stag.pagetable import PAGE, PageTable
 from stag.remote import PC
 from stag.symbols import Symbols
 from stag.verdict import check, fail
 
 GIB = 1 << 30
 SPACE_END = 1 << 64
+USER_END = 1 << 38  # in Sv39
+UART, POWER = 0x10000000, 0x100000  # pages of QEMU's machine
 CSR_SATP = 0x180
 NOT_TO_BE_MAPPED = (
     (0x40000000, 0x2000),
@@ -78,11 +81,38 @@ def test_linear_map(bench: Bench) -> None:
     check_same(table, addressmap.linear(bench.tree), found, "the linear map: RAM, R W, global")
 
 
-def test_devices(bench: Bench) -> None:
+def describe(bench: Bench, **fields: int) -> None:
+    """Run to kernel_table_init, and tell it of another machine_description."""
+    bench.run_to_kernel_table()
+    symbols = bench.system.symbols
+    members = symbols.struct("machine_description")
+    for name, value in fields.items():
+        bench.set_word(symbols["machine_description"] + members[name].offset, value)
+
+
+def test_devices(boot, bench: Bench) -> None:
     table = bench.run_kernel_table_init()
     for device in addressmap.devices(bench.tree):
         found = within(table, device.va, device.end)
         check_same(table, [device], found, "devices at their own addresses: R W, not global")
+    check_described(boot, {"uart": UART + 0x400, "power": POWER + 0xFFC}, UART, POWER)
+    check_described(boot, {"power": 0}, UART)
+
+
+def check_described(boot, fields: dict[str, int], *pages: int) -> None:
+    """These are the pages of UART and power switch."""
+    bench = make_bench(boot(harts=1))
+    plic = [p for p in addressmap.devices(bench.tree) if p.va not in (UART, POWER)]
+    describe(bench, **fields)
+    told = ", ".join(f"{name} at {at:#x}" if at else f"no {name}" for name, at in fields.items())
+    what = f"a page for each of UART and power switch, PLIC, nothing else below: {told}"
+    try:
+        bench.run(bench.system.remote.register(bench.hart, "ra"))
+    except GuestHang:
+        fail(expected=what, found="kernel_table_init does not return", where=bench.where())
+    table = PageTable(bench.physical, bench.system.remote.register(bench.hart, "satp"))
+    wanted = [*plic, *(Piece(page, page, PAGE, "RW---") for page in pages)]
+    check_same(table, addressmap.merged(wanted), within(table, 0, bench.tree.memory[0][0]), what)
 
 
 def test_nothing_else_is_mapped(bench: Bench) -> None:
@@ -137,14 +167,27 @@ def test_user_root_shows_the_image(boot) -> None:
 
 def test_kernel_table_sv48(boot) -> None:
     bench = make_bench(boot(harts=1, mmu="sv48"))
-    table = bench.run_kernel_table_init()
+    high = Piece(1 << 40, 1 << 40, PAGE, "RW---")  # the power switch: in reach here
+    wanted = [piece for piece in shared(bench) if piece.va != POWER] + [high]
+    describe(bench, power=high.pa)
+    back = bench.system.remote.register(bench.hart, "ra")
+    check(
+        bench.run("stop", back) == back,
+        expected="with four levels a device at 1 TiB is in reach",
+        found="kernel_table_init calls stop",
+        hint="user_end() tells how far the lower half reaches",
+    )
+    table = PageTable(bench.physical, bench.system.remote.register(bench.hart, "satp"))
     check(
         table.levels == 4,
         expected="with mmu=sv48 satp selects Sv48",
         found=f"satp is {table.satp:#x}, {table.levels} levels",
     )
     check_same(
-        table, shared(bench), addressmap.found(table.ranges()), "the same map in four levels"
+        table,
+        addressmap.merged(wanted),
+        addressmap.found(table.ranges()),
+        "the same map in four levels, with the power switch at 1 TiB",
     )
 
 
@@ -182,18 +225,28 @@ def test_a_machine_without_sv48(boot) -> None:
     )
 
 
-def test_a_device_out_of_reach(bench: Bench) -> None:
-    bench.run_to_kernel_table()
-    symbols = bench.system.symbols
-    offset = symbols.struct("machine_description")["power"].offset
-    address = 1 << 40
-    bench.set_word(symbols["machine_description"] + offset, address)
+@pytest.mark.parametrize(
+    ("device", "fields"),
+    [
+        ("the power switch", {"power": 1 << 40}),
+        ("the power switch", {"power": SPACE_END - PAGE}),
+        ("the interrupt controller", {"plic": USER_END - PAGE, "plic_size": 2 * PAGE}),
+    ],
+    ids=["above", "last-page", "across"],
+)
+def test_a_device_out_of_reach(bench: Bench, device: str, fields: dict[str, int]) -> None:
+    describe(bench, **fields)
     back = bench.system.remote.register(bench.hart, "ra")
+    try:
+        found = "it returned" if bench.run("stop", back) == back else ""
+    except GuestHang:
+        found = "it neither stopped nor returned"
+    told = ", ".join(f"{name} {value:#x}" for name, value in fields.items())
     check(
-        bench.run("stop", back) != back,
+        not found,
         expected="kernel_table_init calls stop for a device that is not below user_end()",
-        found="it returned",
-        where=f"the power switch is at {address:#x}, with Sv39",
+        found=found,
+        where=f"{device} is out of reach with Sv39: {told}",
     )
 
 
