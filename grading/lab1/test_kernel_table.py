@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from paging_bench import MIB, Bench, make_bench, walk_text
+from paging_bench import MIB, Bench, entry, make_bench, walk_text
 from stag import addressmap
-from stag.addressmap import KERNEL_IMAGE, LINEAR_MAP, Piece
+from stag.addressmap import KERNEL_HALF, KERNEL_IMAGE, LINEAR_MAP, Piece
 from stag.devicetree import Devicetree, Node
 from stag.errors import GuestHang
 from stag.images import move_load_address
-from stag.pagetable import PAGE, PageTable
+from stag.pagetable import PAGE, PageTable, R, U, V
 from stag.remote import PC
 from stag.symbols import Symbols
 from stag.verdict import check, fail
@@ -155,13 +155,36 @@ def test_user_root_shows_the_image(boot) -> None:
         shown = within(bench.run_kernel_table_init(), KERNEL_IMAGE, KERNEL_IMAGE + GIB)
         check(bool(shown), expected="an image in the kernel's table", found="nothing")
         root = bench.new_table()
+        bench.put(root, levels, 0x5000, entry(0x87654000, V | R | U))
+        before, count = bench.contents(root, levels), bench.pages.out[root]
+        taken = bench.pages.handed_out
         bench.call("kernel_table_show_image", root)
         table = bench.table(root, levels)
         check_same(
             table,
             shown,
-            addressmap.found(table.ranges()),
+            within(table, KERNEL_HALF, SPACE_END),
             f"a user root shows the image, as the kernel's table does, and no more ({mmu})",
+        )
+        taken = bench.pages.handed_out - taken
+        check(
+            taken == 0 and bench.pages.out[root] == count,
+            expected=f"kernel_table_show_image takes no page, and counts nothing ({mmu})",
+            found=f"pages taken: {taken}; the root's count was {count}, now it is"
+            f" {bench.pages.out[root]}",
+            hint="it is called for each new space: what it needs was made once",
+        )
+        after = bench.contents(root, levels)
+        changed = sum(
+            before[page][at : at + 8] != after.get(page, b"")[at : at + 8]
+            for page in before
+            for at in range(0, PAGE, 8)
+        )
+        check(
+            changed == 1,
+            expected=f"kernel_table_show_image changes one entry of the root, no more ({mmu})",
+            found=f"{changed} entries have changed",
+            where=walk_text(table, 0x5000),
         )
 
 
