@@ -11,6 +11,7 @@ from stag.grade_machine import GradedSystem
 from stag.verdict import check
 
 MIB = 1 << 20
+MASK = (1 << 64) - 1
 PIECES = ((0x80000000, 40 * MIB), (0x8C000000, 24 * MIB + 5 * PAGE))
 MEMORY = "256M"
 DUMMY = 1  # a page that may stay out of reach
@@ -102,8 +103,37 @@ def test_pages_free_is_kept(full: Bench) -> None:
         )
 
 
-def test_two_banks(boot, ready, tmp_path: Path) -> None:
+def check_counts(full: Bench) -> None:
+    """page_get and its like do with a page of each bank what they do with one of
+    the largest, whatever that is."""
+    done = {}
+    for bank in full.banks:
+        page = next(page for page in sorted(full.held) if page in bank)
+        chain, seen = full.structure(), []
+        for name, argument in (
+            ("page_get", 0),
+            ("page_put", chain),
+            ("page_count_add", 4),
+            ("page_count_add", -4),
+            ("page_retire", chain),
+        ):
+            full.scene.call(0, name, page, argument & MASK)
+            seen.append(f"{name}: {full.entry(page):#x}")
+        seen.append(f"pages in the chain: {full.scene.field(chain, 'page_chain', 'count')}")
+        done[bank] = ", ".join(seen)
+    wanted = done[max(full.banks, key=lambda bank: bank.size)]
+    for bank, found in done.items():
+        check(
+            found == wanted,
+            expected=f"of a page of each bank the entry becomes, after {wanted}",
+            found=found,
+            where=f"a page of the bank at {bank.base:#x}",
+        )
+
+
+def test_two_banks(boot, ready, full: Bench, tmp_path: Path) -> None:
     """A machine with a hole in its RAM."""
+    check_counts(full)
     tree = of_qemu(harts=2, memory=MEMORY)
     tree.set_memory(*PIECES)
     system: GradedSystem = ready(
