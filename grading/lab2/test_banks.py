@@ -7,7 +7,10 @@ from pathlib import Path
 from allocator_bench import ALLOCATED, CACHE_SIZE, HARTS, PAGE, Bench, read_banks
 from full_machine import FullMachine, drain, odd_pages
 from stag.devicetree import of_qemu
+from stag.explore import Thread
 from stag.grade_machine import GradedSystem
+from stag.model import Call
+from stag.scene import Scene
 from stag.verdict import check
 
 MIB = 1 << 20
@@ -16,6 +19,7 @@ PIECES = ((0x80000000, 40 * MIB), (0x8C000000, 24 * MIB + 5 * PAGE))
 MEMORY = "256M"
 DUMMY = 1  # a page that may stay out of reach
 CYCLES = 5
+ATOMIC = "pages_free is changed by an atomic addition, of what was freed or taken"
 
 
 def test_every_page_is_handed_out_once(full_machine: FullMachine) -> None:
@@ -77,6 +81,35 @@ def pages_free(bench: Bench) -> int:
     return scene.memory().u64(scene.symbols["global_page"] + offset)
 
 
+def check_two_at_a_time(full: Bench) -> None:
+    """pages_free is changed by one atomic step: by two harts that free chains,
+    and by one that allocates while another frees."""
+    base = pages_free(full)
+
+    def freeing(hart: int, count: int) -> Thread:
+        return Thread(
+            hart, Call("page_free_chain", (full.chain(full.next_pages(count), hart),))
+        )
+
+    def kept(wanted: int) -> str | None:
+        found = pages_free(full)
+        return None if found == wanted else f"pages_free is not {wanted} but {found}"
+
+    full.scene.explore(
+        [freeing(0, 2), freeing(1, 3)], lambda _: kept(base + 5), models=("sc",), hint=ATOMIC
+    )
+
+    def oracle(scene: Scene) -> str | None:
+        got = bool(scene.world.harts[0].results[0]) + len(full.collect(HARTS))
+        return kept(base) if got == 3 else None  # lost pages are another test's
+
+    full.share(1)
+    full.scene.explore(
+        [Thread(0, Call("page_alloc")), freeing(1, 2)], oracle, models=("sc",), hint=ATOMIC
+    )
+    full.held |= set(full.collect(HARTS))
+
+
 def test_pages_free_is_kept(full: Bench) -> None:
     """On a machine without a free page; then pages come and go."""
     base = pages_free(full)
@@ -101,6 +134,7 @@ def test_pages_free_is_kept(full: Bench) -> None:
             found=f"{found}",
             hint="what a refill takes leaves pages_free",
         )
+    check_two_at_a_time(full)
 
 
 def check_counts(full: Bench) -> None:
