@@ -79,6 +79,26 @@ def on_two_harts(bench: Bench) -> int:
     return page
 
 
+def fill_cache(bench: Bench) -> int:
+    """Free pages until the hart's cache (hart.h) is full, or so many that it
+    could be: one of these."""
+    scene, hart = bench.scene, bench.scene.hart_page(0)
+    physical = scene.memory(0).translate
+    ceiling = scene.offset("hart", "cache") + CACHE_SIZE * scene.symbols.struct("cached_page").size
+    pages = [bench.take() for _ in range(2 * CACHE_SIZE)]
+    for page in pages:
+        top = physical(scene.field(hart, "hart", "cache_top")) - physical(hart)
+        if top == ceiling:
+            break
+        bench.free(page)
+    return pages[2]
+
+
+def null_with_a_full_cache(bench: Bench) -> int:
+    fill_cache(bench)
+    return 0
+
+
 def chained(bench: Bench) -> int:
     pages = [bench.take() for _ in range(3)]
     bench.chain(pages)
@@ -90,18 +110,22 @@ def chained(bench: Bench) -> int:
     [
         (twice, "a page that was just freed"),
         (twice_with_others_between, "a page that was freed before others"),
+        (fill_cache, "a page that lies in a full cache"),
         (on_two_harts, "a page that another hart has freed"),
         (chained, "a page whose count page_put has brought to zero"),
     ],
-    ids=["at-once", "later", "other-hart", "chained"],
+    ids=["at-once", "later", "full-cache", "other-hart", "chained"],
 )
 def test_double_free_panics(scene: Callable[[], Scene], prepare: Prepare, what: str) -> None:
     refused(scene, prepare, what)
 
 
-@pytest.mark.parametrize("name", WILD)
-def test_wild_free_panics(scene: Callable[[], Scene], name: str) -> None:
-    what, prepare = WILD[name]
+@pytest.mark.parametrize(
+    ("what", "prepare"),
+    [*WILD.values(), ("0, with a full cache", null_with_a_full_cache)],
+    ids=[*WILD, "null-full-cache"],
+)
+def test_wild_free_panics(scene: Callable[[], Scene], what: str, prepare: Prepare) -> None:
     refused(scene, prepare, what)
 
 
