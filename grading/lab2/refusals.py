@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from allocator_bench import PAGE, Bench
+from allocator_bench import PAGE, Bank, Bench
 from stag.errors import GuestPanic
 from stag.verdict import check, fail
 
@@ -23,7 +23,15 @@ def largest(bench: Bench) -> int:
 def above_the_mark(bench: Bench) -> int:
     """Never handed out: its entry may hold anything, that of an allocated page
     as well."""
-    bank = bench.banks[largest(bench)]
+    return last_page(bench, bench.banks[largest(bench)])
+
+
+def above_another_mark(bench: Bench) -> int:
+    """… in a bank that is not the largest."""
+    return last_page(bench, min(bench.banks, key=lambda bank: bank.size))
+
+
+def last_page(bench: Bench, bank: Bank) -> int:
     page = bank.base + bank.size - PAGE
     bench.scene.memory().set_u64(bench.entry_address(page), 3)
     return page

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from allocator_bench import CACHE_SIZE, Bench
-from refusals import CALLER, WILD, Prepare, above_the_mark, panic_of
+from refusals import CALLER, WILD, Prepare, above_another_mark, above_the_mark, panic_of
 from stag.scene import Scene
 from stag.verdict import check
 
@@ -129,12 +129,15 @@ def test_wild_free_panics(scene: Callable[[], Scene], what: str, prepare: Prepar
     refused(scene, prepare, what)
 
 
+@pytest.mark.parametrize("prepare", [above_the_mark, above_another_mark], ids=["largest", "other"])
 @pytest.mark.parametrize("function", ["page_free", "page_get", "page_put"])
-def test_free_above_the_mark_panics(scene: Callable[[], Scene], function: str) -> None:
+def test_free_above_the_mark_panics(
+    scene: Callable[[], Scene], function: str, prepare: Prepare
+) -> None:
     bench = Bench(scene())
     bench.free(bench.take())  # is not refused
     chain = bench.structure()
-    panic_of(bench, function, "a page that was never handed out", above_the_mark(bench), chain)
+    panic_of(bench, function, "a page that was never handed out", prepare(bench), chain)
 
 
 @pytest.mark.parametrize(
