@@ -99,6 +99,12 @@ def null_with_a_full_cache(bench: Bench) -> int:
     return 0
 
 
+def shared(bench: Bench) -> int:
+    page = bench.take()
+    bench.scene.call(0, "page_get", page)
+    return page
+
+
 def chained(bench: Bench) -> int:
     pages = [bench.take() for _ in range(3)]
     bench.chain(pages)
@@ -142,13 +148,30 @@ def test_free_above_the_mark_panics(
 
 @pytest.mark.parametrize(
     ("prepare", "what"),
-    [(twice, "a page that was just freed"), WILD["user"][::-1]],
-    ids=["free", "no-page"],
+    [
+        (twice, "a page that was just freed"),
+        (shared, "a page with count 2"),
+        WILD["user"][::-1],
+        WILD["middle"][::-1],
+    ],
+    ids=["free", "count-2", "no-page", "inside"],
 )
 def test_refused_free_names_the_caller(
     scene: Callable[[], Scene], prepare: Prepare, what: str
 ) -> None:
-    text = refused(scene, prepare, what)
+    address = 0
+
+    def prepare_and_note(bench: Bench) -> int:
+        nonlocal address
+        address = prepare(bench)
+        return address
+
+    text = refused(scene, prepare_and_note, what)
+    check(
+        f"{address:x}" in text.lower(),
+        expected=f"page_free of {what} panics and tells the address, {address:#x}",
+        found=text,
+    )
     check(
         CALLER in text,
         expected=f"called from {CALLER}, page_free of {what} panics and names {CALLER}",
@@ -159,12 +182,12 @@ def test_refused_free_names_the_caller(
 
 @pytest.mark.parametrize("count", [0, 2, 3, 512])
 def test_free_of_a_shared_page_panics(scene: Callable[[], Scene], count: int) -> None:
-    def shared(bench: Bench) -> int:
+    def counted(bench: Bench) -> int:
         page = bench.take()
         bench.scene.call(0, "page_count_add", page, count - 1)
         return page
 
-    refused(scene, shared, f"a page with count {count}")
+    refused(scene, counted, f"a page with count {count}")
 
 
 def test_retired_page_comes_back(full: Bench) -> None:
