@@ -15,7 +15,8 @@ def test_chain_comes_back(full: Bench, count: int) -> None:
     for turn in (1, 2, 3):
         pages = full.next_pages(count)
         full.scene.call(1, "page_free_chain", full.chain(pages, 1))
-        check_all_come_back(full, pages, f"chain {turn} of {count} pages", 3, 1)
+        what = f"chain {turn} of {count} pages, which hart 1 freed, on hart 3"
+        check_all_come_back(full, pages, what, 3)
 
 
 def test_empty_chain(full: Bench) -> None:
