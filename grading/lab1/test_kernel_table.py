@@ -252,10 +252,9 @@ def test_a_machine_without_sv48(boot) -> None:
     ("device", "fields"),
     [
         ("the power switch", {"power": 1 << 40}),
-        ("the power switch", {"power": SPACE_END - PAGE}),
         ("the interrupt controller", {"plic": USER_END - PAGE, "plic_size": 2 * PAGE}),
     ],
-    ids=["above", "last-page", "across"],
+    ids=["above", "across"],
 )
 def test_a_device_out_of_reach(bench: Bench, device: str, fields: dict[str, int]) -> None:
     describe(bench, **fields)
