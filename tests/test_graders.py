@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,56 +67,55 @@ def test_reference_with_later_labs_hollow(number: int, tmp_path: Path) -> None:
     assert points(results) == 100, failures(results)
 
 
-def make_printing(tree: Path, number: int) -> None:
-    """Let every function that is to be written print praise, and go no
-    further."""
+UNUSED = '#pragma GCC diagnostic ignored "-Wunused"\n'
+TO_WRITE = re.compile(r"lab_todo\([^;]*\);")
+
+
+def check_no_points(spoil: Callable[[str, str, int], str], number: int, folder: Path) -> None:
+    """The starter, whose files are spoilt so (name, text, lab): it builds, and no test
+    passes."""
+    tree = folder / "submission"
+    write_starter(ROOT, number, tree)
     for name in load_lab(ROOT, number).owned:
-        path = tree / name
-        text = path.read_text()
-        praise = f'"lab {number}: all tests passed, 100 of 100 points\\n"'
-        put = "console_write" if name.startswith("user/") else "sbi_put"
-        if name.startswith("user/"):
-            loop = f"printf({praise}); for (;;) {{ }}"
-            head = '#include "print.h"\n'
-        else:
-            loop = f"for (const char *p = {praise}; *p; p++) {put}(*p); for (;;) {{ }}"
-            head = '#include "riscv/sbi.h"\n'
-        changed = re.sub(r"lab_todo\([^;]*\);", loop, text)
-        if path.suffix == ".c" and changed != text:
-            changed = changed.replace("#include", head + "#include", 1)
-        path.write_text(changed)
+        text = (tree / name).read_text()
+        (tree / name).write_text(spoil(name, text, number))
+    results = grade(number, folder / "out", "--tree", str(tree))
+    assert not results["rejected"]
+    assert points(results) == 0, [t["name"] for t in results["tests"] if t["got"]]  # type: ignore
+    assert all(test["outcome"] in ("fail", "blocked") for test in results["tests"])  # type: ignore
+
+
+def printing(name: str, text: str, number: int) -> str:
+    """Let every function that is to be written print praise, and go no further."""
+    praise = f'"lab {number}: all tests passed, 100 of 100 points\\n"'
+    if name.startswith("user/"):
+        head, put = "print.h", f"printf({praise});"
+    else:
+        head, put = "riscv/sbi.h", f"for (const char *p = {praise}; *p; p++) {{ sbi_put(*p); }}"
+    loop = f"{put} for (;;) {{ }}"
+    # As it stands: in a template \\n would be the end of a line.
+    changed = TO_WRITE.sub(lambda _: loop, text)
+    given = not name.endswith(".c") or changed == text
+    return text if given else f'{UNUSED}#include "{head}"\n{changed}'
 
 
 @pytest.mark.parametrize("number", [pytest.param(n, marks=[] if n == 2 else slow) for n in LABS])
 def test_kernel_that_only_prints(number: int, tmp_path: Path) -> None:
-    write_starter(ROOT, number, tmp_path / "submission")
-    make_printing(tmp_path / "submission", number)
-    results = grade(number, tmp_path / "out", "--tree", str(tmp_path / "submission"))
-    assert points(results) == 0, results
-    assert all(test["outcome"] in ("fail", "blocked") for test in results["tests"])  # type: ignore
+    check_no_points(printing, number, tmp_path)
 
 
-def make_idle(tree: Path, number: int) -> None:
+def idle(name: str, text: str, _: int) -> str:
     """Let every function that is to be written do nothing, and return 0."""
-    unused = '#pragma GCC diagnostic ignored "-Wunused"\n'
-    for name in load_lab(ROOT, number).owned:
-        path = tree / name
-        text = path.read_text()
-        if path.suffix == ".c":
-            of_nothing = re.compile(r"(?ms)(^[^\n]*\bvoid \w+\((?:(?!^}).)*?)lab_todo\([^;]*\);")
-            text = unused + of_nothing.sub(r"\1return;", text)
-            text = re.sub(r"lab_todo\([^;]*\);", "return 0;", text)
-        path.write_text(text)
+    if not name.endswith(".c"):
+        return text
+    of_nothing = re.compile(r"(?ms)(^[^\n]*\bvoid \w+\((?:(?!^}).)*?)lab_todo\([^;]*\);")
+    return UNUSED + TO_WRITE.sub("return 0;", of_nothing.sub(r"\1return;", text))
 
 
 @pytest.mark.parametrize("number", [pytest.param(n, marks=[] if n == 3 else slow) for n in LABS])
 def test_kernel_that_does_nothing(number: int, tmp_path: Path) -> None:
     """No points for what a function that was not written does not do, either."""
-    write_starter(ROOT, number, tmp_path / "submission")
-    make_idle(tmp_path / "submission", number)
-    results = grade(number, tmp_path / "out", "--tree", str(tmp_path / "submission"))
-    assert not results["rejected"]
-    assert points(results) == 0, [t["name"] for t in results["tests"] if t["got"]]  # type: ignore
+    check_no_points(idle, number, tmp_path)
 
 
 def test_library_is_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
