@@ -27,7 +27,7 @@ from stag.grade_build import build
 from stag.grade_plan import Plan, load_plan, pristine_files
 from stag.grade_process import processors
 from stag.grade_progress import Progress
-from stag.grade_run import Result, Worker, run_tests, tests_of
+from stag.grade_run import Worker, not_run, run_tests, tests_of
 from stag.grade_symbols import OWNED
 from stag.grade_tree import BadSubmission, alone, compose, ignored_edits, lay
 from stag.labs import TestItem
@@ -156,7 +156,7 @@ def judge(
         run(plan, tests, options, grade, out)
     except BadSubmission as error:
         grade.rejected = str(error)
-        grade.results = [Result(test, "blocked", "not run") for test in tests]
+        grade.results = not_run(tests)
     except StagError as error:
         grade.broken = str(error)
 

@@ -33,16 +33,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from stag.class_report import Graded, class_page, scores, submission_page, summary
-from stag.class_submissions import Submission, find_submissions, shown, stamp, tree_of
+from stag.class_submissions import Submission, find_submissions, stamp, tree_of
 from stag.command_line import Parser, at_least
 from stag.errors import StagError
 from stag.grade_plan import load_plan
 from stag.grade_process import die_with_parent, processors
-from stag.grade_run import Result
-from stag.grade_tree import BadSubmission, alone
+from stag.grade_run import not_run
+from stag.grade_tree import BadSubmission, alone, shown
 from stag.labs import Lab
 from stag.machine import require_qemu
-from stag.report_grade import Grade, remove_files, replace_file, write_files
+from stag.report_grade import Grade, replace_file, write_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Makefile", "grading", "include", "kernel", "labs", "tools", "user")
@@ -51,8 +51,8 @@ PARTS = ("Makefile", "grading", "include", "kernel", "labs", "tools", "user")
 class Class:
     """The submissions of a lab, and where what comes of them is."""
 
-    def __init__(self, lab: Lab, wanted: list[str], out: Path, prior: str) -> None:
-        self.lab, self.wanted, self.out, self.prior = lab, wanted, out, prior
+    def __init__(self, lab: Lab, out: Path, prior: str) -> None:
+        self.lab, self.out, self.prior = lab, out, prior
         self.course = " ".join([*(stamp(ROOT / part) for part in PARTS), str(lab.number), prior])
         self.lock = threading.Lock()
         self.running: set[subprocess.Popen[bytes]] = set()
@@ -76,15 +76,13 @@ class Class:
     def grade(self, submission: Submission) -> None:
         """Grade one, into its folder; what it was is noted last."""
         folder = self.folder(submission)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stamp").unlink(missing_ok=True)
-        remove_files(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is of another time
+        folder.mkdir(parents=True)
         before = self._stamp(submission)
         try:
-            status = self._run(tree_of(submission, self.wanted, folder / "handed-in"), folder)
+            status = self._run(tree_of(submission, self.lab.owned, folder / "handed-in"), folder)
         except BadSubmission as error:
-            results = [Result(test, "blocked", "not run") for test in self.lab.tests]
-            write_files(Grade(self.lab, results, rejected=str(error)), folder)
+            write_files(Grade(self.lab, not_run(self.lab.tests), rejected=str(error)), folder)
             status = 1
         if not (folder / "results.json").is_file():
             why = f"its grader ended with status {status}: see output.txt"
@@ -167,10 +165,10 @@ def grade_all(a_class: Class, submissions: list[Submission], jobs: int, console:
 
 
 def check_folders(submissions: Path, out: Path) -> None:
-    inside = out.resolve()
-    if submissions.resolve() in (inside, *inside.parents):
+    place = out.resolve()
+    if submissions.resolve() in (place, *place.parents):
         raise StagError(f"OUT={out}: give a folder outside of SUBMISSIONS")
-    if inside == ROOT or (out.exists() and not out.is_dir()):
+    if place == ROOT or (out.exists() and not out.is_dir()):
         raise StagError(f"OUT={out}: give a folder of its own")
 
 
@@ -183,7 +181,7 @@ def run(options: Namespace) -> int:
     submissions = find_submissions(options.submissions)
     require_qemu()
     with alone(out):
-        a_class = Class(plan.lab, list(plan.lab.owned), out.resolve(), options.prior)
+        a_class = Class(plan.lab, out.resolve(), options.prior)
         grade_all(a_class, submissions, options.jobs, Console(stderr=True))
         graded = [a_class.graded(one) for one in submissions]
         a_class.write(graded)

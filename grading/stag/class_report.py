@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Graded:
     """A submission, and what the grader wrote of it (results.json)."""
 
     name: str  # safe to show
-    folder: str  # of its page, from that of the class; with no `/` at its end
+    folder: str  # of its page, from that of the class page
     data: dict[str, Any]
 
     @property
@@ -126,7 +127,7 @@ def _tests(graded: list[Graded], lab: Lab) -> str:
 def class_page(graded: list[Graded], lab: Lab) -> str:
     def rows() -> Iterator[list[str]]:
         for one in graded:
-            link = f'<a href="{quote(one.folder)}/index.html">{escape(one.name)}</a>'
+            link = f'<a href="{quote(os.fsencode(one.folder))}/index.html">{escape(one.name)}</a>'
             points = f"{one.got}" if one.judged else '<span class="bad">not judged</span>'
             yield [link, points, escape(one.word)]
 

@@ -11,18 +11,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from .errors import StagError
-from .grade_tree import BadSubmission
+from .grade_tree import BadSubmission, shown
 from .verdict import plain
 
 BYTES_MAX = 64 << 20  # of an archive, packed or not
@@ -39,11 +38,6 @@ BROKEN += (EOFError, OSError, ValueError, RuntimeError)
 class Submission:
     name: str  # of the entry, without the archive's ending
     path: Path
-
-
-def shown(name: str) -> str:
-    """A name that somebody has made up, safe to show."""
-    return plain(os.fsencode(name).decode(errors="replace")).replace("\n", "\\n")
 
 
 def _kind(path: Path) -> str:
@@ -149,11 +143,10 @@ def unpack(path: Path, to: Path) -> None:
         raise BadSubmission(f"it can't be unpacked: {plain(reason)[:200]}") from None
 
 
-def tree_of(submission: Submission, wanted: list[str], scratch: Path) -> Path:
+def tree_of(submission: Submission, wanted: Sequence[str], scratch: Path) -> Path:
     """The folder that the lab's files stand in. Archives are unpacked below
-    `scratch`. If nothing looks like it, the last folder: the grader says what it
-    lacks."""
-    shutil.rmtree(scratch, ignore_errors=True)
+    `scratch`, which is empty. If nothing looks like it, the last folder: the grader
+    says what it lacks."""
     path = submission.path
     for depth in range(DEPTH_MAX):
         if path.is_symlink() and depth > 0:

@@ -45,6 +45,11 @@ class Result:
         return self.test.points if self.outcome == "pass" else 0
 
 
+def not_run(tests: Iterable[TestItem]) -> list[Result]:
+    """Of what can't be graded."""
+    return [Result(test, "blocked", "not run") for test in tests]
+
+
 def tests_of(lab: Lab, challenge: bool) -> Path:
     """Where a lab's tests are, or those of its challenge."""
     folder = ROOT / "grading" / f"lab{lab.number}"

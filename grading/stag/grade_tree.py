@@ -132,7 +132,7 @@ def ignored_edits(pristine: Files, submission: Path, taken: set[str]) -> list[st
             if whole:
                 edits.append(f"{name} (removed)")
         elif name not in pristine:
-            edits.append(f"{_shown(name)} (added)")
+            edits.append(f"{shown(name)} (added)")
         else:
             try:
                 same = read_file(submission / name, name).data == pristine[name].data
@@ -144,7 +144,7 @@ def ignored_edits(pristine: Files, submission: Path, taken: set[str]) -> list[st
     return [*edits[:EDITS_MAX], f"… and {more} more"] if more > 0 else edits
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name that somebody has made up: safe to show and to write to a file."""
     return plain(os.fsencode(name).decode(errors="replace")).replace("\n", "\\n")
 

@@ -44,7 +44,7 @@ def table(label: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> st
     )
 
 
-def document(title: str, body: str, style: str = "") -> str:
+def document(title: str, body: str, style: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -20,7 +20,7 @@ from pathlib import Path
 from .branches import write_starter
 from .errors import StagError
 from .grade_build import build
-from .grade_run import Result, Worker, run_tests, tests_of
+from .grade_run import Result, Worker, not_run, run_tests, tests_of
 from .grade_symbols import OWNED
 from .grade_tree import BadSubmission, Files, lay, read_tree
 from .labs import Lab, TestItem
@@ -185,7 +185,7 @@ class Runner:
             lay(job.files(derived), tree)
             kernel = build(tree, 1)
         except BadSubmission as error:
-            job.results = [Result(test, "blocked", "not run") for test in tests]
+            job.results = not_run(tests)
             job.complaint = str(error)
             return
         if not self.times:
